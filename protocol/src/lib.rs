@@ -1,0 +1,52 @@
+//! The wire contract of Stint as Rust types.
+//!
+//! Everything that crosses the wire between a client, a worker and the platform is defined here
+//! once: requests, answers, enums, error codes. The types are data only. With the feature `client`
+//! there is also [`client::Client`], which has one method per operation.
+//!
+//! Requests refuse unknown fields, so that a typing mistake is an error and not a silent default.
+//! Answers tolerate unknown fields, so that an older client understands a newer platform.
+
+mod agents;
+mod auth;
+#[cfg(feature = "client")]
+pub mod client;
+mod enums;
+mod envelope;
+mod errors;
+mod events;
+mod ids;
+mod json;
+mod keys;
+mod logs;
+mod system;
+mod tasks;
+mod tenants;
+mod time;
+mod why;
+mod workers;
+
+pub use agents::*;
+pub use auth::*;
+pub use enums::*;
+pub use envelope::*;
+pub use errors::*;
+pub use events::*;
+pub use ids::*;
+pub use json::*;
+pub use keys::*;
+pub use logs::*;
+pub use system::*;
+pub use tasks::*;
+pub use tenants::*;
+pub use time::*;
+pub use why::*;
+pub use workers::*;
+
+/// The version of the worker protocol that this build speaks.
+///
+/// A holder that registers with a `protocol_version` promises to name its attempt in every report.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The oldest worker protocol that this build still serves.
+pub const PROTOCOL_VERSION_MIN: u32 = 1;

@@ -1,1 +1,18 @@
+//! The Stint API server: records tasks in PostgreSQL and hands them out to workers.
+//!
+//! Start with `app.rs`, which puts the parts together, then follow one request: `http/mod.rs` for the
+//! way in and out, `tasks/mod.rs` for what a task is, `queue/mod.rs` for where it lies.
 
+extern crate stint_protocol as protocol;
+
+pub mod app;
+pub mod batch;
+pub mod config;
+pub mod db;
+pub mod error;
+pub mod events;
+pub mod http;
+pub mod keys;
+pub mod loops;
+pub mod queue;
+pub mod seal;

@@ -1,0 +1,165 @@
+//! Puts the parts of one replica together, and takes them apart again.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::middleware::from_fn;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+
+use crate::config::Config;
+use crate::db::bus::{self, Outgoing};
+use crate::db::{Bus, Pools};
+use crate::http::{InFlight, Rates, Routes};
+use crate::keys::KeyCache;
+use crate::loops::{self, Loops};
+use crate::queue::Hints;
+use crate::seal::Seal;
+
+/// One replica: everything a handler, a lane or a loop needs. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of a replica.
+pub struct Parts {
+    /// Every setting and limit.
+    pub config: Config,
+    /// The way to PostgreSQL.
+    pub db: Pools,
+    /// Tells what has happened.
+    pub bus: Bus,
+    /// Keys that were found valid.
+    pub keys: KeyCache,
+    /// Encrypts what must not lie open.
+    pub seal: Seal,
+    /// How much one key may ask.
+    pub rates: Rates,
+    /// Requests with an idempotency key that run now.
+    pub in_flight: InFlight,
+    /// What this replica knows about its queues; never the truth, only a hint.
+    pub hints: Hints,
+    /// How the loops are doing.
+    pub loops: Loops,
+    /// The description of the API, as `/openapi.json` serves it.
+    pub description: OpenApi,
+    /// Cancelled when the platform shuts down.
+    pub shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// Runs something until it ends or the platform has shut down; shutdown waits for it.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+}
+
+/// The route tables of every domain.
+fn route_tables() -> Vec<Routes> {
+    vec![]
+}
+
+/// A replica that is ready to serve.
+pub struct Platform {
+    app: App,
+    outgoing: Outgoing,
+}
+
+/// Whether a replica runs its loops. Tests step them by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunLoops {
+    /// As they are due.
+    Yes,
+    /// Only when stepped.
+    No,
+}
+
+impl Platform {
+    /// Puts a replica together. The database is migrated already.
+    pub fn new(config: Config, db: Pools, seal: Seal) -> Self {
+        let (bus, outgoing) = Bus::new();
+        let app = App(Arc::new(Parts {
+            rates: Rates::new(&config.limits),
+            config,
+            db,
+            bus,
+            keys: KeyCache::default(),
+            seal,
+            in_flight: InFlight::default(),
+            hints: Hints::default(),
+            loops: Loops::new(),
+            description: crate::http::describe_all(route_tables()),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }));
+        Self { app, outgoing }
+    }
+
+    /// The replica, for whoever starts it.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Serves until [`Parts::shutdown`] is cancelled, then finishes what runs within the grace.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, listener: TcpListener, run_loops: RunLoops) -> anyhow::Result<()> {
+        let Self { app, outgoing } = self;
+        app.spawn(bus::run(app.clone(), outgoing));
+        if run_loops == RunLoops::Yes {
+            loops::start(&app);
+        }
+        let router = router(&app);
+        let stop = app.shutdown.clone();
+        let grace = Duration::from_secs(app.config.shutdown_grace_seconds);
+        let served = axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<SocketAddr>(),
+        )
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+        let overdue = async {
+            stop.cancelled().await;
+            tokio::time::sleep(grace).await;
+        };
+        tokio::select! {
+            ended = served => ended.context("serving HTTP")?,
+            () = overdue => tracing::warn!("requests still run after the grace of {grace:?}; leaving them"),
+        }
+        app.tasks.close();
+        if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
+            tracing::warn!("background work still runs after the grace of {grace:?}; leaving it");
+        }
+        app.db.close().await;
+        Ok(())
+    }
+}
+
+/// Every route with its guard, and what surrounds them all.
+fn router(app: &App) -> Router {
+    let mut router = Router::new();
+    for table in route_tables() {
+        router = router.merge(table.mount(app));
+    }
+    router
+        .fallback(crate::http::no_such_route)
+        .method_not_allowed_fallback(crate::http::no_such_method)
+        .layer(CatchPanicLayer::custom(crate::http::after_panic))
+        .layer(from_fn(crate::http::observe))
+        .with_state(app.clone())
+}

@@ -1,0 +1,159 @@
+//! From bytes to a typed body, or to a refusal that says what is wrong where.
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use protocol::{ErrorCode, ReasonCode};
+use serde::de::DeserializeOwned;
+
+use super::secrets;
+use crate::error::{Error, Refused};
+
+/// What a typed body costs a lane beyond its bytes.
+pub const BODY_BYTES_OVERHEAD: usize = 256;
+
+/// Reads a body of at most `limit` bytes. An empty body counts as `{}`.
+pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
+    let too_large = || {
+        Error::from(
+            Refused::new(
+                ErrorCode::PayloadTooLarge,
+                format!("the body is larger than {limit} bytes"),
+            )
+            .hint("send less at once, or a reference in place of the data"),
+        )
+    };
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let bytes = match Limited::new(body, limit).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Err(error) => return Err(Error::invalid(format!("the body broke off: {error}"))),
+    };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    if !is_json(headers) {
+        return Err(Refused::new(
+            ErrorCode::UnsupportedMediaType,
+            "the body is not announced as JSON",
+        )
+        .hint("send the header `Content-Type: application/json`")
+        .into());
+    }
+    Ok(bytes)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// Parses a body and refuses what must never be stored.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Error> {
+    if contains_nul(bytes) {
+        return Err(Refused::new(
+            ErrorCode::SchemaValidationFailed,
+            "the body contains the character NUL (\\u0000)",
+        )
+        .reason(ReasonCode::NulCharacter)
+        .hint("remove it: PostgreSQL cannot store it")
+        .into());
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed =
+        T::deserialize(&mut deserializer).and_then(|body| deserializer.end().map(|()| body));
+    let body = parsed.map_err(|error| refuse(&error))?;
+    secrets::refuse_plain(bytes)?;
+    Ok(body)
+}
+
+/// Malformed JSON is 400; JSON of another shape is 422 with the field that is wrong.
+fn refuse(error: &serde_json::Error) -> Error {
+    let message = error.to_string();
+    if error.is_data() {
+        let field = message.split('`').nth(1).unwrap_or_default().to_owned();
+        let refused = Refused::new(
+            ErrorCode::SchemaValidationFailed,
+            format!("the body does not fit: {message}"),
+        )
+        .hint("the schema of the body is in /openapi.json");
+        return refused.issue(field, message).into();
+    }
+    Refused::new(
+        ErrorCode::ValidationError,
+        format!("the body is not valid JSON: {message}"),
+    )
+    .hint("the position is the line and column where reading stopped")
+    .into()
+}
+
+/// Whether a JSON text contains NUL, as a byte or as an escape.
+fn contains_nul(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\' || *byte == 0) {
+        if rest[at] == 0 || rest[at..].starts_with(b"\\u0000") {
+            return true;
+        }
+        // A backslash takes the next byte with it, so that `\\u0000` (an escaped backslash) is text.
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
+}
+
+/// Refuses a text outside its length, in characters.
+///
+/// # Errors
+/// 422 that names the field.
+pub fn check_length(
+    path: &str,
+    text: &str,
+    range: std::ops::RangeInclusive<usize>,
+) -> Result<(), Error> {
+    let length = text.chars().count();
+    if range.contains(&length) {
+        return Ok(());
+    }
+    Err(Error::field(
+        path,
+        format!(
+            "must have {} to {} characters, has {length}",
+            range.start(),
+            range.end()
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nul_is_found_as_byte_and_as_escape() {
+        assert!(contains_nul(br#"{"a":"\u0000"}"#));
+        assert!(contains_nul(b"{\"a\":\"\0\"}"));
+        assert!(contains_nul(br#"{"a":"\n\\\u0000"}"#));
+    }
+
+    #[test]
+    fn an_escaped_backslash_before_u0000_is_text() {
+        assert!(!contains_nul(br#"{"a":"\\u0000"}"#));
+        assert!(!contains_nul(br#"{"a":"\u0001 \\"}"#));
+    }
+}

@@ -1,0 +1,45 @@
+//! How a request comes in and its answer goes out.
+//!
+//! ```text
+//! socket ─► request.rs   id, deadline, span
+//!        ─► routes.rs    the row of the route table: its guard, its operation name
+//!        ─► access.rs    key -> Caller, scope, rate
+//!        ─► body.rs      bytes -> a typed body: size, JSON, unknown fields, NUL, plain secrets
+//!        ─► command.rs   idempotency: Command -> Write -> Reply      (cold changes)
+//!           hot.rs       a body for a lane of the hot path
+//!           query.rs     path and query parameters, pages
+//!        ─► reply.rs     the envelope
+//! ```
+//!
+//! A domain defines its routes with [`Routes`], and nothing gets past the four words: `Routes` (no
+//! route without an access), [`Caller`] (who asks), [`Command`] (what is to change), [`Reply`] (the
+//! only answer).
+
+mod access;
+mod body;
+mod caller;
+mod command;
+mod hot;
+mod query;
+mod rate;
+mod reply;
+mod request;
+mod routes;
+mod secrets;
+mod slots;
+pub mod sse;
+mod store;
+
+pub use access::Access;
+pub use body::{BODY_BYTES_OVERHEAD, check_length};
+pub use caller::{Caller, Identity};
+pub use command::{Command, Write};
+pub use hot::Hot;
+pub use query::{PageQuery, Path, Query};
+pub use rate::Rates;
+pub use reply::{Reply, replayed};
+pub use request::{RequestId, meta, observe};
+pub use routes::{Operation, Routes, describe_all};
+pub(crate) use routes::{after_panic, no_such_method, no_such_route};
+pub use secrets::mask_secrets;
+pub use slots::{InFlight, forget_requests};

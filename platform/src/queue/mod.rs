@@ -1,0 +1,3 @@
+//! placeholder
+pub use hints::Hints;
+mod hints;

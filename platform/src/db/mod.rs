@@ -1,0 +1,20 @@
+//! The database: which server we talk to, and in which shape.
+//!
+//! ```text
+//! DATABASE_URL set ───────────────────────────┐
+//! DATABASE_URL not set ── keeper::Keeper ─────┴─► admit ──► migrate ──► the rest of the platform
+//!                         (a private server)
+//! ```
+//!
+//! - [`keeper`] runs a private PostgreSQL server in the data folder, for those who set no
+//!   `DATABASE_URL`.
+//! - [`admit`] looks at the server before anything is written to it, and refuses one that
+//!   could lose acknowledged work, naming the cure.
+//! - [`migrate`] brings the schema up to this release, with several replicas starting at once.
+
+pub mod admit;
+pub mod keeper;
+pub mod migrate;
+
+/// Oldest PostgreSQL the platform runs on.
+pub const PG_MAJOR_MIN: u32 = 15;

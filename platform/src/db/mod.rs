@@ -1,153 +1,27 @@
-//! The way to PostgreSQL: who owns which connections, and what a transaction leaves behind.
+//! The database: which server we talk to, and in which shape.
 //!
 //! ```text
-//! requests that change ─► writes    (lock_timeout 2 s)
-//! requests that read   ─► reads     (read-only)
-//! lanes, loops, LISTEN ─► internal  (requests cannot borrow these)
+//! DATABASE_URL set ───────────────────────────┐
+//! DATABASE_URL not set ── keeper::Keeper ─────┴─► admit ──► migrate ──► the rest of the platform
+//!                         (a private server)
 //! ```
 //!
-//! Nothing waits for a second connection while it holds one. A transaction is a [`Tx`]: beside its
-//! connection it gathers what must be told after its commit, so that nobody can forget to tell it.
+//! - [`keeper`] runs a private PostgreSQL server in the data folder, for those who set no
+//!   `DATABASE_URL`.
+//! - [`admit`] looks at the server before anything is written to it, and refuses one that
+//!   could lose acknowledged work, naming the cure.
+//! - [`migrate`] brings the schema up to this release, with several replicas starting at once.
+//! - [`Pools`] says who owns which connections; a transaction is a [`Tx`].
+//! - [`bus`] tells this replica and the others what has happened.
 
+pub mod admit;
 pub mod bus;
-
-use std::time::Duration;
-
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
-
-use crate::app::App;
-use crate::config::DatabaseConfig;
-use crate::error::{Error, is_connection_failure};
+pub mod keeper;
+pub mod migrate;
+mod pools;
 
 pub use bus::{Bus, Note};
+pub use pools::{Pools, Tx};
 
-/// Connections that lanes, loops and LISTEN own: one per lane (8), the notifier, LISTEN, and four loops at once.
-const INTERNAL_CONNECTIONS: u32 = 14;
-
-/// The pools of one replica.
-#[derive(Clone)]
-pub struct Pools {
-    writes: PgPool,
-    reads: PgPool,
-    internal: PgPool,
-}
-
-impl Pools {
-    /// Prepares the pools; connections are made when they are needed.
-    pub fn new(options: PgConnectOptions, config: &DatabaseConfig) -> Self {
-        let options = options
-            .application_name("stint-platform")
-            .statement_cache_capacity(256)
-            .options([
-                // A writer that hangs must not hold its locks for ever.
-                ("idle_in_transaction_session_timeout", "60s"),
-                ("statement_timeout", "60s"),
-                ("jit", "off"),
-            ]);
-        let pool = |size: u32| {
-            PgPoolOptions::new()
-                .max_connections(size)
-                .acquire_timeout(Duration::from_secs(config.connection_wait_seconds))
-                // A ping before each use would double the round trips; a dead connection shows itself.
-                .test_before_acquire(false)
-                .max_lifetime(None)
-                .idle_timeout(Duration::from_secs(600))
-        };
-        Self {
-            writes: pool(config.write_connections)
-                .connect_lazy_with(options.clone().options([("lock_timeout", "2s")])),
-            reads: pool(config.read_connections).connect_lazy_with(
-                options
-                    .clone()
-                    .options([("default_transaction_read_only", "on")]),
-            ),
-            internal: pool(INTERNAL_CONNECTIONS).connect_lazy_with(options),
-        }
-    }
-
-    /// Opens the transaction of a request that changes something.
-    ///
-    /// # Errors
-    /// 503 when the database cannot be reached.
-    pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx::new(self.writes.begin().await?))
-    }
-
-    /// Opens the transaction of a lane or a loop.
-    ///
-    /// # Errors
-    /// 503 when the database cannot be reached.
-    pub async fn begin_internal(&self) -> Result<Tx, Error> {
-        Ok(Tx::new(self.internal.begin().await?))
-    }
-
-    /// A read-only connection for a request.
-    ///
-    /// # Errors
-    /// 503 when the database cannot be reached.
-    pub async fn reader(&self) -> Result<sqlx::pool::PoolConnection<Postgres>, Error> {
-        Ok(self.reads.acquire().await?)
-    }
-
-    /// A connection for one statement of a lane or a loop, which commits by itself.
-    ///
-    /// # Errors
-    /// 503 when the database cannot be reached.
-    pub async fn internal(&self) -> Result<sqlx::pool::PoolConnection<Postgres>, Error> {
-        Ok(self.internal.acquire().await?)
-    }
-
-    /// The pool that LISTEN takes its connection from.
-    pub(crate) fn internal_pool(&self) -> &PgPool {
-        &self.internal
-    }
-
-    /// Closes every connection.
-    pub async fn close(&self) {
-        self.writes.close().await;
-        self.reads.close().await;
-        self.internal.close().await;
-    }
-}
-
-/// A transaction, and what must be told after its commit.
-pub struct Tx {
-    tx: Transaction<'static, Postgres>,
-    notes: Vec<Note>,
-}
-
-impl Tx {
-    fn new(tx: Transaction<'static, Postgres>) -> Self {
-        Self {
-            tx,
-            notes: Vec::new(),
-        }
-    }
-
-    /// The connection.
-    pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.tx
-    }
-
-    /// Remembers what to tell this replica and the others once this has committed.
-    pub fn note(&mut self, note: Note) {
-        self.notes.push(note);
-    }
-
-    /// Commits, then tells.
-    ///
-    /// # Errors
-    /// 503 `outcome_unknown` when the connection died meanwhile.
-    pub async fn commit(self, app: &App) -> Result<(), Error> {
-        self.tx.commit().await.map_err(|error| {
-            if is_connection_failure(&error) {
-                Error::outcome_unknown()
-            } else {
-                error.into()
-            }
-        })?;
-        app.bus.publish(app, self.notes);
-        Ok(())
-    }
-}
+/// Oldest PostgreSQL the platform runs on.
+pub const PG_MAJOR_MIN: u32 = 15;

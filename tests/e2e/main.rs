@@ -1,0 +1,7 @@
+//! Tests with real processes.
+
+mod admit;
+mod crash;
+mod keeper;
+mod place;
+mod pooler;

@@ -19,9 +19,11 @@ use crate::db::bus::{self, Outgoing};
 use crate::db::{Bus, Pools};
 use crate::http::{InFlight, Rates, Routes};
 use crate::keys::KeyCache;
+use crate::lanes::{Exits, Lanes};
 use crate::loops::{self, Loops};
 use crate::queue::Hints;
 use crate::seal::Seal;
+use crate::tasks::{self, Holders};
 
 /// One replica: everything a handler, a lane or a loop needs. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +47,10 @@ pub struct Parts {
     pub in_flight: InFlight,
     /// What this replica knows about its queues; never the truth, only a hint.
     pub hints: Hints,
+    /// The ways into the lanes of the hot path.
+    pub lanes: Lanes,
+    /// Agents that have claimed here.
+    pub holders: Holders,
     /// How the loops are doing.
     pub loops: Loops,
     /// The description of the API, as `/openapi.json` serves it.
@@ -67,17 +73,24 @@ impl App {
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(work);
     }
+
+    /// Runs a lane for as long as the process lives: requests that finish during the shutdown still need it.
+    pub(crate) fn serve_lane(&self, lane: impl Future<Output = ()> + Send + 'static) {
+        #[expect(clippy::disallowed_methods, reason = "ends when its entrance is gone")]
+        tokio::spawn(lane);
+    }
 }
 
 /// The route tables of every domain.
 fn route_tables() -> Vec<Routes> {
-    vec![]
+    vec![tasks::routes()]
 }
 
 /// A replica that is ready to serve.
 pub struct Platform {
     app: App,
     outgoing: Outgoing,
+    exits: Exits,
 }
 
 /// Whether a replica runs its loops. Tests step them by hand.
@@ -93,6 +106,7 @@ impl Platform {
     /// Puts a replica together. The database is migrated already.
     pub fn new(config: Config, db: Pools, seal: Seal) -> Self {
         let (bus, outgoing) = Bus::new();
+        let (lanes, exits) = Lanes::new(&config.limits);
         let app = App(Arc::new(Parts {
             rates: Rates::new(&config.limits),
             config,
@@ -102,12 +116,18 @@ impl Platform {
             seal,
             in_flight: InFlight::default(),
             hints: Hints::default(),
+            lanes,
+            holders: Holders::default(),
             loops: Loops::new(),
             description: crate::http::describe_all(route_tables()),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
-        Self { app, outgoing }
+        Self {
+            app,
+            outgoing,
+            exits,
+        }
     }
 
     /// The replica, for whoever starts it.
@@ -120,8 +140,13 @@ impl Platform {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener, run_loops: RunLoops) -> anyhow::Result<()> {
-        let Self { app, outgoing } = self;
+        let Self {
+            app,
+            outgoing,
+            exits,
+        } = self;
         app.spawn(bus::run(app.clone(), outgoing));
+        exits.serve(&app);
         if run_loops == RunLoops::Yes {
             loops::start(&app);
         }

@@ -116,7 +116,9 @@ impl Client {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.base_url.clone();
-        url.set_path(&format!("{}{path}", self.base_url.path()));
+        // A bare host has the path "/".
+        let prefix = self.base_url.path().trim_end_matches('/');
+        url.set_path(&format!("{prefix}{path}"));
         let request = self.http.request(method, url).timeout(REQUEST_TIMEOUT);
         match &self.authorization {
             Some(key) => request.header(AUTHORIZATION, key),
@@ -177,10 +179,7 @@ fn parse_base_url(text: &str) -> Result<Url> {
             "the URL must not have a query or fragment".to_owned(),
         ));
     }
-    // Without the trailing slash of a bare host, so that paths can simply be appended.
-    let mut base = url.clone();
-    base.set_path(url.path().trim_end_matches('/'));
-    Ok(base)
+    Ok(url)
 }
 
 /// The answer's `data`.

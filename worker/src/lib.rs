@@ -43,8 +43,11 @@
 mod attempt;
 mod backoff;
 mod claim;
+pub mod command;
+pub mod config;
 mod handler;
 mod heartbeat;
+pub mod journal;
 mod lease;
 mod logs;
 mod mask;

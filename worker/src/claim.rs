@@ -82,6 +82,8 @@ pub(crate) async fn keep_claiming(
     slots: Arc<Semaphore>,
 ) -> Result<(), WorkerError> {
     let mut calls = JoinSet::new();
+    // Leases of an earlier process are best told apart before there are any of this one.
+    worker.was_heard.cancelled().await;
     loop {
         // An ended call is looked at first: it may tell that there is no use in going on.
         let slot = tokio::select! {

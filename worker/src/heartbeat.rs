@@ -125,6 +125,7 @@ impl Heart {
         let gone = [answer.lost.as_slice(), &answer.cancelled].concat();
         worker.leases.renew(&snapshot, sent_at, &gone);
         self.heed(answer);
+        worker.was_heard.cancel();
         Ok(())
     }
 

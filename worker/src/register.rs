@@ -36,6 +36,8 @@ pub(crate) struct Registered {
     pub(crate) heartbeat: Duration,
     pub(crate) leases: Leases,
     pub(crate) mask: Mask,
+    /// True once a heartbeat was answered: what an earlier process left behind is known by then.
+    pub(crate) was_heard: CancellationToken,
     /// Wakes the heartbeat before its time.
     pub(crate) beat_soon: Notify,
     /// No claim is made once this is true.
@@ -180,6 +182,7 @@ fn assemble(
         heartbeat: Duration::from_secs(seconds.max(1)),
         leases: Leases::default(),
         mask: worker.mask.clone(),
+        was_heard: CancellationToken::new(),
         beat_soon: Notify::new(),
         draining: CancellationToken::new(),
         claims: ClaimsInFlight::default(),

@@ -73,12 +73,7 @@ impl Process {
     pub(super) async fn terminate(&mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
         if self.signal(Signal::SIGTERM) {
-            while Instant::now() < deadline {
-                // Without this the leader stays a zombie, which counts as a member.
-                drop(self.child.try_wait());
-                if !self.is_alive() {
-                    break;
-                }
+            while Instant::now() < deadline && self.is_alive() {
                 sleep(GROUP_PAUSE).await;
             }
         }
@@ -95,13 +90,35 @@ impl Process {
         }
     }
 
-    fn is_alive(&self) -> bool {
-        killpg(self.group, None) != Err(Errno::ESRCH)
+    /// Whether someone in the group is left who could still do something.
+    fn is_alive(&mut self) -> bool {
+        let has_leader = matches!(self.child.try_wait(), Ok(None));
+        has_leader || (killpg(self.group, None) != Err(Errno::ESRCH) && has_living(self.group))
     }
 
     fn signal(&self, signal: Signal) -> bool {
         killpg(self.group, signal).is_ok()
     }
+}
+
+/// Whether the group has a member that is not a zombie. In a container without an init nobody
+/// takes care of orphaned zombies, and they would count as members for ever.
+fn has_living(group: Pid) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    processes.flatten().any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // The name, in parentheses, may hold anything; behind it: state, parent, group.
+        let mut facts = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let state = facts.next();
+        let its_group = facts.nth(1).and_then(|id| id.parse().ok());
+        its_group == Some(group.as_raw()) && !matches!(state, Some("Z" | "X"))
+    })
 }
 
 impl Drop for Process {

@@ -52,6 +52,8 @@ mod lease;
 mod logs;
 mod mask;
 mod register;
+#[cfg(test)]
+mod rehearsal;
 mod report;
 mod shutdown;
 mod worker;

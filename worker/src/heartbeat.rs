@@ -116,6 +116,14 @@ impl Heart {
         let asked = worker.client.heartbeat_worker(worker.worker_id, &heartbeat);
         let answer = match timeout(patience, asked).await {
             Ok(Ok(answer)) => answer,
+            Ok(Err(error))
+                if matches!(error.status(), Some(400 | 413 | 422))
+                    && worker.leases.drop_progress(&snapshot) =>
+            {
+                // What a handler tells must not cost the worker its leases.
+                let message = format!("some progress is not acceptable and was dropped: {error}");
+                return Err(Missed::Passing(message, None));
+            }
             Ok(Err(error)) => return Err(self.missed(error)),
             Err(_) => {
                 let message = format!("no answer within {patience:.0?}");
@@ -132,7 +140,7 @@ impl Heart {
     fn missed(&self, error: ClientError) -> Missed {
         match &error {
             ClientError::Refused {
-                status: 401 | 403 | 404 | 422,
+                status: 400 | 401 | 403 | 404 | 422,
                 ..
             } => Missed::Final(WorkerError::Heartbeat(error)),
             ClientError::Refused { refusal, .. }

@@ -24,6 +24,10 @@ use crate::handler::Failure;
 /// How large a progress may be.
 pub(crate) const PROGRESS_BYTES_MAX: usize = 8 * 1024;
 
+/// How much progress one heartbeat carries, so that it stays below the platform's body limit with
+/// the most leases a worker can hold. What does not fit goes with the next one.
+const PROGRESS_BYTES_PER_BEAT: usize = 512 * 1024;
+
 /// How long a lease is believed at least when its claim took longer than the lease: the next
 /// heartbeat, which is sent at once, decides.
 const DOUBT_SECONDS: Duration = Duration::from_secs(5);
@@ -207,8 +211,16 @@ impl Leases {
             leases: Vec::with_capacity(held.len()),
             versions: HashMap::with_capacity(held.len()),
         };
+        let mut room = PROGRESS_BYTES_PER_BEAT;
         for (lease, held) in held.iter() {
-            let (progress, version) = held.progress.unsent();
+            let (mut progress, mut version) = held.progress.unsent();
+            let size = progress
+                .as_ref()
+                .map_or(0, |progress| progress.text().len());
+            match room.checked_sub(size) {
+                Some(left) => room = left,
+                None => (progress, version) = (None, 0),
+            }
             snapshot.leases.push(HeartbeatLease {
                 task_id: lease.task_id,
                 attempt: lease.attempt,
@@ -217,6 +229,18 @@ impl Leases {
             snapshot.versions.insert(*lease, version);
         }
         snapshot
+    }
+
+    /// The platform does not accept the progress in this snapshot: it is not told again.
+    /// False when there was none.
+    pub(crate) fn drop_progress(&self, snapshot: &Snapshot) -> bool {
+        let held = self.held.lock().expect("no holder of this lock panics");
+        for (lease, version) in &snapshot.versions {
+            if let Some(held) = held.get(lease) {
+                held.progress.mark_sent(*version);
+            }
+        }
+        snapshot.leases.iter().any(|lease| lease.progress.is_some())
     }
 
     /// The heartbeat with this snapshot, sent at `sent_at`, was accepted for all but `gone`.
@@ -374,6 +398,29 @@ pub(crate) mod tests {
         );
         leases.renew(&snapshot, Instant::now(), &[]);
         assert!(leases.snapshot().leases[0].progress.is_none());
+    }
+
+    #[tokio::test]
+    async fn more_progress_than_fits_goes_with_the_next_heartbeat() {
+        let leases = Leases::default();
+        let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(PROGRESS_BYTES_MAX - 8));
+        let count = PROGRESS_BYTES_PER_BEAT / PROGRESS_BYTES_MAX + 10;
+        for _ in 0..count {
+            let hold = leases.hold(&claimed_task(), Instant::now()).unwrap();
+            let progress = JsonObject::from_text(text.clone()).unwrap();
+            hold.progress.set(progress).unwrap();
+        }
+        let told = |snapshot: &Snapshot| {
+            let leases = snapshot.leases.iter();
+            leases.filter(|lease| lease.progress.is_some()).count()
+        };
+        let first = leases.snapshot();
+        assert_eq!(told(&first), count - 10);
+        leases.renew(&first, Instant::now(), &[]);
+        let second = leases.snapshot();
+        assert_eq!(told(&second), 10);
+        assert!(leases.drop_progress(&second));
+        assert!(!leases.drop_progress(&leases.snapshot()));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::db::bus::{self, Outgoing};
 use crate::db::{Bus, Pools};
 use crate::http::{InFlight, Rates, Routes};
 use crate::keys::KeyCache;
+use crate::lanes::{Lanes, Runners};
 use crate::loops::{self, Loops};
 use crate::queue::Hints;
 use crate::seal::Seal;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub in_flight: InFlight,
     /// What this replica knows about its queues; never the truth, only a hint.
     pub hints: Hints,
+    /// The ways into the lanes of the hot path.
+    pub lanes: Lanes,
     /// How the loops are doing.
     pub loops: Loops,
     /// The description of the API, as `/openapi.json` serves it.
@@ -71,13 +74,20 @@ impl App {
 
 /// The route tables of every domain.
 fn route_tables() -> Vec<Routes> {
-    vec![]
+    vec![
+        crate::auth::routes::routes(),
+        crate::tenants::routes::routes(),
+        crate::keys::routes::routes(),
+        crate::workers::routes::routes(),
+        crate::agents::routes::routes(),
+    ]
 }
 
 /// A replica that is ready to serve.
 pub struct Platform {
     app: App,
     outgoing: Outgoing,
+    runners: Runners,
 }
 
 /// Whether a replica runs its loops. Tests step them by hand.
@@ -93,6 +103,7 @@ impl Platform {
     /// Puts a replica together. The database is migrated already.
     pub fn new(config: Config, db: Pools, seal: Seal) -> Self {
         let (bus, outgoing) = Bus::new();
+        let (lanes, runners) = Lanes::new(&config.limits);
         let app = App(Arc::new(Parts {
             rates: Rates::new(&config.limits),
             config,
@@ -102,12 +113,17 @@ impl Platform {
             seal,
             in_flight: InFlight::default(),
             hints: Hints::default(),
+            lanes,
             loops: Loops::new(),
             description: crate::http::describe_all(route_tables()),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
-        Self { app, outgoing }
+        Self {
+            app,
+            outgoing,
+            runners,
+        }
     }
 
     /// The replica, for whoever starts it.
@@ -120,8 +136,15 @@ impl Platform {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener, run_loops: RunLoops) -> anyhow::Result<()> {
-        let Self { app, outgoing } = self;
+        let Self {
+            app,
+            outgoing,
+            runners,
+        } = self;
         app.spawn(bus::run(app.clone(), outgoing));
+        // Lanes go on until the last request that could wait in one has been answered.
+        let no_requests_left = CancellationToken::new();
+        runners.start(&app, &no_requests_left);
         if run_loops == RunLoops::Yes {
             loops::start(&app);
         }
@@ -141,6 +164,7 @@ impl Platform {
             ended = served => ended.context("serving HTTP")?,
             () = overdue => tracing::warn!("requests still run after the grace of {grace:?}; leaving them"),
         }
+        no_requests_left.cancel();
         app.tasks.close();
         if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
             tracing::warn!("background work still runs after the grace of {grace:?}; leaving it");

@@ -5,14 +5,20 @@
 
 extern crate stint_protocol as protocol;
 
+pub mod agents;
 pub mod app;
+pub mod auth;
 pub mod batch;
 pub mod config;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod holders;
 pub mod http;
 pub mod keys;
+pub mod lanes;
 pub mod loops;
 pub mod queue;
 pub mod seal;
+pub mod tenants;
+pub mod workers;

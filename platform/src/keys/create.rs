@@ -5,12 +5,11 @@ use sqlx::PgConnection;
 
 use super::{Expiry, Mint, Secret, mint, store};
 use crate::error::Error;
+use crate::holders;
 use crate::http::{Caller, Identity, check_length};
 
-/// Workspaces, or routing tags, that one key can be restricted to.
-const RESTRICTIONS_MAX: usize = 100;
-/// Longest routing tag.
-const ROUTING_TAG_LENGTH_MAX: usize = 200;
+/// Workspaces that one key can be restricted to.
+const WORKSPACES_MAX: usize = 100;
 /// What the key of the configuration belongs to. Nobody else makes such keys.
 pub(super) const BOOTSTRAP_OWNER: &str = "bootstrap";
 
@@ -53,18 +52,14 @@ fn check(wanted: &CreateKey) -> Result<&str, Error> {
     if let Some(label) = &wanted.label {
         check_length("label", label, 0..=255)?;
     }
-    for (path, count) in [
-        ("workspace_ids", wanted.workspace_ids.len()),
-        ("routing_tags", wanted.routing_tags.len()),
-    ] {
-        if count > RESTRICTIONS_MAX {
-            let message = format!("must have at most {RESTRICTIONS_MAX} entries, has {count}");
-            return Err(Error::field(path, message));
-        }
+    let workspaces = wanted.workspace_ids.len();
+    if workspaces > WORKSPACES_MAX {
+        return Err(Error::field(
+            "workspace_ids",
+            format!("must have at most {WORKSPACES_MAX} entries, has {workspaces}"),
+        ));
     }
-    for tag in &wanted.routing_tags {
-        check_length("routing_tags", tag, 1..=ROUTING_TAG_LENGTH_MAX)?;
-    }
+    holders::check_routing_tags("routing_tags", &wanted.routing_tags)?;
     if wanted.expires_at.is_some_and(|end| !is_storable(end)) {
         return Err(Error::field(
             "expires_at",

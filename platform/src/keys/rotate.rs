@@ -33,7 +33,7 @@ pub(super) async fn rotate_key(
     if let Some(state) = old.ended {
         return Err(Refused::new(
             ErrorCode::InvalidStateTransition,
-            format!("key {key} is {state} and cannot be rotated"),
+            format!("key {key} cannot be rotated: it is {state} already"),
         )
         .current_state(state)
         .hint("make a new key, or rotate the one that replaced it")

@@ -73,17 +73,18 @@ impl App {
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(work);
     }
-
-    /// Runs a lane for as long as the process lives: requests that finish during the shutdown still need it.
-    pub(crate) fn serve_lane(&self, lane: impl Future<Output = ()> + Send + 'static) {
-        #[expect(clippy::disallowed_methods, reason = "ends when its entrance is gone")]
-        tokio::spawn(lane);
-    }
 }
 
 /// The route tables of every domain.
 fn route_tables() -> Vec<Routes> {
-    vec![tasks::routes()]
+    vec![
+        crate::auth::routes::routes(),
+        crate::tenants::routes::routes(),
+        crate::keys::routes::routes(),
+        crate::workers::routes::routes(),
+        crate::agents::routes::routes(),
+        tasks::routes(),
+    ]
 }
 
 /// A replica that is ready to serve.
@@ -146,7 +147,9 @@ impl Platform {
             exits,
         } = self;
         app.spawn(bus::run(app.clone(), outgoing));
-        exits.serve(&app);
+        // Lanes go on until the last request that could wait in one has been answered.
+        let requests_over = CancellationToken::new();
+        exits.serve(&app, &requests_over);
         if run_loops == RunLoops::Yes {
             loops::start(&app);
         }
@@ -166,6 +169,7 @@ impl Platform {
             ended = served => ended.context("serving HTTP")?,
             () = overdue => tracing::warn!("requests still run after the grace of {grace:?}; leaving them"),
         }
+        requests_over.cancel();
         app.tasks.close();
         if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
             tracing::warn!("background work still runs after the grace of {grace:?}; leaving it");

@@ -1,66 +1,64 @@
-//! The lanes of the hot path: one entrance each, one runner each.
+//! The lanes of the hot path: one per kind of request, with one entrance and one runner each.
+
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::batch::{self, Entrance, Exit};
+use crate::batch::{self, Entrance, Exit, Lane};
 use crate::config::LimitConfig;
+use crate::holders::HeartbeatLane;
 use crate::tasks::{ClaimLane, CompleteLane, CreateLane, HandInLane, StartLane};
 
-/// The ways into the lanes.
-pub struct Lanes {
+macro_rules! lanes {
+    ($($(#[$doc:meta])* $name:ident: $lane:ty,)*) => {
+        /// The ways into the lanes.
+        pub struct Lanes {
+            $($(#[$doc])* pub $name: Entrance<$lane>,)*
+        }
+
+        /// The ends of the lanes from which their runners take members.
+        pub struct Exits {
+            $($name: Exit<$lane>,)*
+        }
+
+        impl Lanes {
+            /// Every lane with its bounds, and the ends that the runners need.
+            pub fn new(limits: &LimitConfig) -> (Self, Exits) {
+                $(let $name = Entrance::new(limits);)*
+                (Self { $($name: $name.0,)* }, Exits { $($name: $name.1,)* })
+            }
+        }
+
+        impl Exits {
+            /// Serves every lane until `requests_over`: when no request is left that could wait in one.
+            pub fn serve(self, app: &App, requests_over: &CancellationToken) {
+                $(serve(app, self.$name, requests_over);)*
+            }
+        }
+    };
+}
+
+lanes! {
     /// Creates tasks.
-    pub create: Entrance<CreateLane>,
+    create: CreateLane,
     /// Hands tasks out.
-    pub claim: Entrance<ClaimLane>,
+    claim: ClaimLane,
     /// Takes starts.
-    pub start: Entrance<StartLane>,
+    start: StartLane,
     /// Takes completions.
-    pub complete: Entrance<CompleteLane>,
+    complete: CompleteLane,
     /// Takes failures and releases.
-    pub hand_in: Entrance<HandInLane>,
+    hand_in: HandInLane,
+    /// Takes heartbeats of workers and agents.
+    heartbeat: HeartbeatLane,
 }
 
-/// The ends from which the runners take what waits.
-pub struct Exits {
-    create: Exit<CreateLane>,
-    claim: Exit<ClaimLane>,
-    start: Exit<StartLane>,
-    complete: Exit<CompleteLane>,
-    hand_in: Exit<HandInLane>,
-}
-
-impl Lanes {
-    /// Every lane with its bounds.
-    pub fn new(limits: &LimitConfig) -> (Self, Exits) {
-        let (create, create_exit) = Entrance::new(limits);
-        let (claim, claim_exit) = Entrance::new(limits);
-        let (start, start_exit) = Entrance::new(limits);
-        let (complete, complete_exit) = Entrance::new(limits);
-        let (hand_in, hand_in_exit) = Entrance::new(limits);
-        let lanes = Self {
-            create,
-            claim,
-            start,
-            complete,
-            hand_in,
-        };
-        let exits = Exits {
-            create: create_exit,
-            claim: claim_exit,
-            start: start_exit,
-            complete: complete_exit,
-            hand_in: hand_in_exit,
-        };
-        (lanes, exits)
-    }
-}
-
-impl Exits {
-    /// Starts the runners.
-    pub fn serve(self, app: &App) {
-        app.serve_lane(batch::serve(app.clone(), self.create));
-        app.serve_lane(batch::serve(app.clone(), self.claim));
-        app.serve_lane(batch::serve(app.clone(), self.start));
-        app.serve_lane(batch::serve(app.clone(), self.complete));
-        app.serve_lane(batch::serve(app.clone(), self.hand_in));
-    }
+fn serve<L: Lane>(app: &App, exit: Exit<L>, requests_over: &CancellationToken) {
+    let served = batch::serve(app.clone(), exit);
+    let over = requests_over.clone();
+    app.spawn(async move {
+        tokio::select! {
+            () = served => {}
+            () = over.cancelled() => {}
+        }
+    });
 }

@@ -5,13 +5,16 @@
 
 extern crate stint_protocol as protocol;
 
+pub mod agents;
 pub mod app;
+pub mod auth;
 pub mod batch;
 pub mod config;
 pub mod consequences;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod holders;
 pub mod http;
 pub mod keys;
 pub mod lanes;
@@ -19,3 +22,5 @@ pub mod loops;
 pub mod queue;
 pub mod seal;
 pub mod tasks;
+pub mod tenants;
+pub mod workers;

@@ -69,6 +69,11 @@ pub const LOOPS: &[Loop] = table! {
     "forget_claims",     seconds(900),  queue::forget_claim_requests;
     "forget_requests",   seconds(900),  crate::http::forget_requests;
     "forget_idle_rates", seconds(60),   forget_idle_rates;
+    "note_key_use",      seconds(60),   crate::keys::note_key_use;
+    "forget_keys",       seconds(3600), crate::keys::forget_keys;
+    "mark_silent",       seconds(10),   crate::holders::mark_silent;
+    "forget_holders",    seconds(3600), crate::holders::forget_holders;
+    "forget_signals",    seconds(3600), crate::workers::forget_signals;
 };
 
 async fn forget_idle_rates(app: App) -> Result<u64, Error> {

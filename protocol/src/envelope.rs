@@ -70,3 +70,12 @@ pub struct StretchMeta {
     /// When the answer was made.
     pub timestamp: Timestamp,
 }
+
+/// The body of a change that needs no data: nothing at all, or a `request_id`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bare {
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}

@@ -40,6 +40,11 @@ pub enum Note {
         /// Which key.
         key: KeyId,
     },
+    /// A tenant was activated or deactivated, and with it all of its keys.
+    TenantChanged {
+        /// Which tenant.
+        tenant: TenantId,
+    },
     /// Events were appended. For this replica only.
     EventsAppended,
     /// Log entries were appended. For this replica only.
@@ -54,7 +59,10 @@ pub enum Note {
 impl Note {
     /// Whether other replicas wait for it.
     fn concerns_others(&self) -> bool {
-        matches!(self, Self::WorkReady { .. } | Self::KeyChanged { .. })
+        matches!(
+            self,
+            Self::WorkReady { .. } | Self::KeyChanged { .. } | Self::TenantChanged { .. }
+        )
     }
 }
 
@@ -122,6 +130,7 @@ impl Bus {
                 app.hints.work_ready(*tenant, lane, *tasks);
             }
             Note::KeyChanged { key } => app.keys.forget(*key),
+            Note::TenantChanged { tenant } => app.keys.forget_tenant(*tenant),
             Note::EventsAppended => self
                 .events
                 .send_modify(|count| *count = count.wrapping_add(1)),

@@ -7,6 +7,7 @@
 //!        ─► body.rs      bytes -> a typed body: size, JSON, unknown fields, NUL, plain secrets
 //!        ─► command.rs   idempotency: Command -> Write -> Reply      (cold changes)
 //!           hot.rs       a body for a lane of the hot path
+//!           public.rs    a body from someone without a key
 //!           query.rs     path and query parameters, pages
 //!        ─► reply.rs     the envelope
 //! ```
@@ -20,6 +21,7 @@ mod body;
 mod caller;
 mod command;
 mod hot;
+mod public;
 mod query;
 mod rate;
 mod reply;
@@ -35,6 +37,7 @@ pub use body::{BODY_BYTES_OVERHEAD, check_length};
 pub use caller::{Caller, Identity};
 pub use command::{Command, Write};
 pub use hot::Hot;
+pub use public::PublicBody;
 pub use query::{PageQuery, Path, Query};
 pub use rate::Rates;
 pub use reply::{Reply, replayed};

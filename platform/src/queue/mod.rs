@@ -26,6 +26,8 @@ mod lanes;
 mod loops;
 mod moves;
 mod place;
+mod renew;
+mod renew_store;
 mod report;
 mod store;
 
@@ -39,6 +41,7 @@ pub use loops::{
 };
 pub use moves::{Destination, Moved, Order, Outcome, move_tasks, unblock};
 pub use place::{NewTask, Placed, place};
+pub use renew::{Holding, Renewal, cancelled_among, expire_leases_of, held_by, renew};
 pub use report::{Completion, Report, Verdict, complete, start};
 pub use store::{
     Dependant, HeldTask, dependants_that_end, lock_held, lock_predecessors, reprioritise, unclaim,

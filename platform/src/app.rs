@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::middleware::from_fn;
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,11 +18,13 @@ use utoipa::openapi::OpenApi;
 use crate::config::Config;
 use crate::db::bus::{self, Outgoing};
 use crate::db::{Bus, Pools};
-use crate::http::{InFlight, Rates, Routes};
+use crate::http::{InFlight, Rates, Routes, Tails};
 use crate::keys::KeyCache;
+use crate::lanes::{Exits, Lanes};
 use crate::loops::{self, Loops};
 use crate::queue::Hints;
 use crate::seal::Seal;
+use crate::system::FleetGauges;
 
 /// One replica: everything a handler, a lane or a loop needs. Cheap to clone.
 #[derive(Clone)]
@@ -45,10 +48,20 @@ pub struct Parts {
     pub in_flight: InFlight,
     /// What this replica knows about its queues; never the truth, only a hint.
     pub hints: Hints,
+    /// The ways into the lanes of the hot path.
+    pub lanes: Lanes,
+    /// Who follows events on this replica.
+    pub event_tails: Tails,
+    /// Who follows log entries on this replica.
+    pub log_tails: Tails,
     /// How the loops are doing.
     pub loops: Loops,
     /// The description of the API, as `/openapi.json` serves it.
     pub description: OpenApi,
+    /// The same as text.
+    pub description_text: Bytes,
+    /// The numbers about fleets that were read last.
+    pub gauges: FleetGauges,
     /// Cancelled when the platform shuts down.
     pub shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -70,14 +83,19 @@ impl App {
 }
 
 /// The route tables of every domain.
-fn route_tables() -> Vec<Routes> {
-    vec![]
+pub(crate) fn route_tables() -> Vec<Routes> {
+    vec![
+        crate::events::routes(),
+        crate::logs::routes(),
+        crate::system::routes(),
+    ]
 }
 
 /// A replica that is ready to serve.
 pub struct Platform {
     app: App,
     outgoing: Outgoing,
+    exits: Exits,
 }
 
 /// Whether a replica runs its loops. Tests step them by hand.
@@ -92,9 +110,15 @@ pub enum RunLoops {
 impl Platform {
     /// Puts a replica together. The database is migrated already.
     pub fn new(config: Config, db: Pools, seal: Seal) -> Self {
+        crate::system::install_metrics();
         let (bus, outgoing) = Bus::new();
+        let (lanes, exits) = Lanes::new(&config.limits);
+        let description = crate::http::describe_all(route_tables());
         let app = App(Arc::new(Parts {
             rates: Rates::new(&config.limits),
+            event_tails: Tails::new(config.limits.streams_max),
+            log_tails: Tails::new(config.limits.streams_max),
+            lanes,
             config,
             db,
             bus,
@@ -103,11 +127,20 @@ impl Platform {
             in_flight: InFlight::default(),
             hints: Hints::default(),
             loops: Loops::new(),
-            description: crate::http::describe_all(route_tables()),
+            description_text: description
+                .to_json()
+                .expect("a description is plain data")
+                .into(),
+            description,
+            gauges: FleetGauges::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
-        Self { app, outgoing }
+        Self {
+            app,
+            outgoing,
+            exits,
+        }
     }
 
     /// The replica, for whoever starts it.
@@ -120,8 +153,14 @@ impl Platform {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener, run_loops: RunLoops) -> anyhow::Result<()> {
-        let Self { app, outgoing } = self;
+        let Self {
+            app,
+            outgoing,
+            exits,
+        } = self;
         app.spawn(bus::run(app.clone(), outgoing));
+        let requests_over = CancellationToken::new();
+        exits.serve(&app, &requests_over);
         if run_loops == RunLoops::Yes {
             loops::start(&app);
         }
@@ -141,6 +180,7 @@ impl Platform {
             ended = served => ended.context("serving HTTP")?,
             () = overdue => tracing::warn!("requests still run after the grace of {grace:?}; leaving them"),
         }
+        requests_over.cancel();
         app.tasks.close();
         if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
             tracing::warn!("background work still runs after the grace of {grace:?}; leaving it");
@@ -157,6 +197,7 @@ fn router(app: &App) -> Router {
         router = router.merge(table.mount(app));
     }
     router
+        .merge(crate::system::docs_page())
         .fallback(crate::http::no_such_route)
         .method_not_allowed_fallback(crate::http::no_such_method)
         .layer(CatchPanicLayer::custom(crate::http::after_panic))

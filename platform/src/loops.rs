@@ -62,6 +62,10 @@ macro_rules! table {
 pub const LOOPS: &[Loop] = table! {
     "forget_requests",   seconds(900),  crate::http::forget_requests;
     "forget_idle_rates", seconds(60),   forget_idle_rates;
+    "make_partitions",   seconds(3600), crate::history::make_partitions;
+    "drop_old_history",  seconds(3600), crate::history::drop_old_history;
+    "forget_log_heads",  seconds(900),  crate::logs::forget_log_heads;
+    "drain_metrics",     seconds(10),   crate::system::drain_metrics;
 };
 
 async fn forget_idle_rates(app: App) -> Result<u64, Error> {

@@ -8,6 +8,7 @@
 //!        ─► command.rs   idempotency: Command -> Write -> Reply      (cold changes)
 //!           hot.rs       a body for a lane of the hot path
 //!           query.rs     path and query parameters, pages
+//!           cursor.rs     places in a stream that is read forward; tail.rs, sse.rs: live streams
 //!        ─► reply.rs     the envelope
 //! ```
 //!
@@ -19,6 +20,7 @@ mod access;
 mod body;
 mod caller;
 mod command;
+mod cursor;
 mod hot;
 mod query;
 mod rate;
@@ -29,13 +31,15 @@ mod secrets;
 mod slots;
 pub mod sse;
 mod store;
+mod tail;
 
 pub use access::Access;
 pub use body::{BODY_BYTES_OVERHEAD, check_length};
 pub use caller::{Caller, Identity};
 pub use command::{Command, Write};
+pub use cursor::Cursor;
 pub use hot::Hot;
-pub use query::{PageQuery, Path, Query};
+pub use query::{PageQuery, Path, Query, csv, csv_words};
 pub use rate::Rates;
 pub use reply::{Reply, replayed};
 pub use request::{RequestId, meta, observe};
@@ -43,3 +47,4 @@ pub use routes::{Operation, Routes, describe_all};
 pub(crate) use routes::{after_panic, no_such_method, no_such_route};
 pub use secrets::mask_secrets;
 pub use slots::{InFlight, forget_requests};
+pub use tail::{Followed, Tails};

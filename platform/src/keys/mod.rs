@@ -7,8 +7,10 @@
 //! The cache hears of revocation by a note on the bus, and looks again by itself after half a minute.
 
 mod lookup;
+mod recheck;
 mod secret;
 mod store;
 
 pub use lookup::KeyCache;
+pub use recheck::is_still_valid;
 pub use secret::Secret;

@@ -51,10 +51,6 @@ pub(super) async fn render(app: &App, tenant: TenantId) -> Result<String, Error>
 fn fleet(lanes: Vec<Lane>, counts: Counts) -> String {
     let tags = by_tag(lanes);
     let ready: i64 = tags.iter().map(|(_, tag)| tag.ready).sum();
-    let oldest = tags
-        .iter()
-        .map(|(_, tag)| tag.oldest_seconds)
-        .fold(0.0, f64::max);
     let mut text = String::new();
     gauge(
         &mut text,
@@ -65,16 +61,10 @@ fn fleet(lanes: Vec<Lane>, counts: Counts) -> String {
     );
     gauge(
         &mut text,
-        "stint_queue_tag_oldest_ready_seconds",
+        "stint_queue_oldest_ready_seconds",
         "How long the first task in line has been waiting to be claimed, by routing tag.",
         tags.iter()
             .map(|(name, tag)| (label("tag", name), tag.oldest_seconds)),
-    );
-    gauge(
-        &mut text,
-        "stint_queue_oldest_ready_seconds",
-        "How long the task that has been waiting longest to be claimed has waited; 0 when there is none.",
-        [(String::new(), oldest)],
     );
     gauge(
         &mut text,

@@ -28,7 +28,7 @@ create table events (
     primary key (tenant_id, xid, id, created_at)
 ) partition by range (created_at);
 create table events_default partition of events default;
-create index events_entity on events (tenant_id, entity_id, id);
+create index events_entity on events (tenant_id, entity_id, xid, id);
 
 create sequence execution_logs_id_seq cache 1;
 
@@ -68,7 +68,7 @@ create table execution_logs (
     primary key (tenant_id, xid, id, created_at)
 ) partition by range (created_at);
 create table execution_logs_default partition of execution_logs default;
-create index execution_logs_task on execution_logs (tenant_id, task_id, id) where task_id is not null;
+create index execution_logs_task on execution_logs (tenant_id, task_id, xid, id) where task_id is not null;
 
 -- How far the log of an attempt has come: finds repetitions and gaps.
 create table log_heads (

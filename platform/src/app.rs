@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::middleware::from_fn;
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,12 +18,13 @@ use utoipa::openapi::OpenApi;
 use crate::config::Config;
 use crate::db::bus::{self, Outgoing};
 use crate::db::{Bus, Pools};
-use crate::http::{InFlight, Rates, Routes};
+use crate::http::{InFlight, Rates, Routes, Tails};
 use crate::keys::KeyCache;
 use crate::lanes::{Exits, Lanes};
 use crate::loops::{self, Loops};
 use crate::queue::Hints;
 use crate::seal::Seal;
+use crate::system::FleetGauges;
 use crate::tasks::{self, Holders};
 
 /// One replica: everything a handler, a lane or a loop needs. Cheap to clone.
@@ -51,10 +53,18 @@ pub struct Parts {
     pub lanes: Lanes,
     /// Agents that have claimed here.
     pub holders: Holders,
+    /// Who follows events on this replica.
+    pub event_tails: Tails,
+    /// Who follows log entries on this replica.
+    pub log_tails: Tails,
     /// How the loops are doing.
     pub loops: Loops,
     /// The description of the API, as `/openapi.json` serves it.
     pub description: OpenApi,
+    /// The same as text.
+    pub description_text: Bytes,
+    /// The numbers about fleets that were read last.
+    pub gauges: FleetGauges,
     /// Cancelled when the platform shuts down.
     pub shutdown: CancellationToken,
     tasks: TaskTracker,
@@ -76,7 +86,7 @@ impl App {
 }
 
 /// The route tables of every domain.
-fn route_tables() -> Vec<Routes> {
+pub(crate) fn route_tables() -> Vec<Routes> {
     vec![
         crate::auth::routes::routes(),
         crate::tenants::routes::routes(),
@@ -84,6 +94,9 @@ fn route_tables() -> Vec<Routes> {
         crate::workers::routes::routes(),
         crate::agents::routes::routes(),
         tasks::routes(),
+        crate::events::routes(),
+        crate::logs::routes(),
+        crate::system::routes(),
     ]
 }
 
@@ -106,10 +119,15 @@ pub enum RunLoops {
 impl Platform {
     /// Puts a replica together. The database is migrated already.
     pub fn new(config: Config, db: Pools, seal: Seal) -> Self {
+        crate::system::install_metrics();
         let (bus, outgoing) = Bus::new();
         let (lanes, exits) = Lanes::new(&config.limits);
+        let description = crate::http::describe_all(route_tables());
         let app = App(Arc::new(Parts {
             rates: Rates::new(&config.limits),
+            event_tails: Tails::new(config.limits.streams_max),
+            log_tails: Tails::new(config.limits.streams_max),
+            lanes,
             config,
             db,
             bus,
@@ -117,10 +135,14 @@ impl Platform {
             seal,
             in_flight: InFlight::default(),
             hints: Hints::default(),
-            lanes,
             holders: Holders::default(),
             loops: Loops::new(),
-            description: crate::http::describe_all(route_tables()),
+            description_text: description
+                .to_json()
+                .expect("a description is plain data")
+                .into(),
+            description,
+            gauges: FleetGauges::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
@@ -186,6 +208,7 @@ fn router(app: &App) -> Router {
         router = router.merge(table.mount(app));
     }
     router
+        .merge(crate::system::docs_page())
         .fallback(crate::http::no_such_route)
         .method_not_allowed_fallback(crate::http::no_such_method)
         .layer(CatchPanicLayer::custom(crate::http::after_panic))

@@ -130,6 +130,10 @@ pub struct LimitConfig {
     #[arg(long, env = "STINT_WAITING_CLAIMS_MAX", default_value_t = 20_000)]
     pub waiting_claims_max: usize,
 
+    /// Live streams of events, and of log entries, that this replica serves at once, each.
+    #[arg(long, env = "STINT_STREAMS_MAX", default_value_t = 1_000)]
+    pub streams_max: usize,
+
     /// How deep subtasks may be nested.
     #[arg(long, env = "STINT_SUBTASK_DEPTH_MAX", default_value_t = 3)]
     pub subtask_depth_max: i32,

@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::batch::{self, Entrance, Exit, Lane};
 use crate::config::LimitConfig;
 use crate::holders::HeartbeatLane;
+use crate::logs::LogLane;
 use crate::tasks::{ClaimLane, CompleteLane, CreateLane, HandInLane, StartLane};
 
 macro_rules! lanes {
@@ -50,6 +51,8 @@ lanes! {
     hand_in: HandInLane,
     /// Takes heartbeats of workers and agents.
     heartbeat: HeartbeatLane,
+    /// Takes log entries.
+    logs: LogLane,
 }
 
 fn serve<L: Lane>(app: &App, exit: Exit<L>, requests_over: &CancellationToken) {

@@ -74,6 +74,10 @@ pub const LOOPS: &[Loop] = table! {
     "mark_silent",       seconds(10),   crate::holders::mark_silent;
     "forget_holders",    seconds(3600), crate::holders::forget_holders;
     "forget_signals",    seconds(3600), crate::workers::forget_signals;
+    "make_partitions",   seconds(3600), crate::history::make_partitions;
+    "drop_old_history",  seconds(3600), crate::history::drop_old_history;
+    "forget_log_heads",  seconds(900),  crate::logs::forget_log_heads;
+    "drain_metrics",     seconds(10),   crate::system::drain_metrics;
 };
 
 async fn forget_idle_rates(app: App) -> Result<u64, Error> {

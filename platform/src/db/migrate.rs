@@ -22,8 +22,25 @@ const LOCK_POLL: Duration = Duration::from_millis(200);
 ///
 /// Uses a connection of its own, so that whatever goes wrong, closing it gives the lock back.
 pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
-    let mut migrator = sqlx::migrate!("../migrations");
-    apply(&mut migrator, options).await
+    apply(&mut embedded(), options).await
+}
+
+/// The migrations of this release.
+fn embedded() -> Migrator {
+    sqlx::migrate!("../migrations")
+}
+
+/// Whether every migration of this release has been applied. A newer release may have applied more.
+///
+/// # Errors
+/// Those of the database, also when it has never been migrated.
+pub async fn is_migrated(db: &mut PgConnection) -> sqlx::Result<bool> {
+    let newest = embedded().iter().map(|step| step.version).max();
+    let applied: Option<i64> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success")
+            .fetch_one(db)
+            .await?;
+    Ok(applied >= newest)
 }
 
 async fn apply(migrator: &mut Migrator, options: &PgConnectOptions) -> anyhow::Result<()> {

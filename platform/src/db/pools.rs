@@ -31,6 +31,11 @@ pub struct Pools {
 }
 
 impl Pools {
+    /// How many connections one replica may open.
+    pub fn connections(config: &DatabaseConfig) -> u32 {
+        config.write_connections + config.read_connections + INTERNAL_CONNECTIONS
+    }
+
     /// Prepares the pools; connections are made when they are needed.
     pub fn new(options: PgConnectOptions, config: &DatabaseConfig) -> Self {
         let options = options
@@ -100,12 +105,42 @@ impl Pools {
         &self.internal
     }
 
+    /// How many connections each pool has and how many of them are in use now.
+    pub fn usage(&self) -> [PoolUsage; 3] {
+        [
+            ("writes", &self.writes),
+            ("reads", &self.reads),
+            ("internal", &self.internal),
+        ]
+        .map(|(name, pool)| PoolUsage {
+            name,
+            most: pool.options().get_max_connections(),
+            open: pool.size(),
+            in_use: pool
+                .size()
+                .saturating_sub(u32::try_from(pool.num_idle()).unwrap_or(u32::MAX)),
+        })
+    }
+
     /// Closes every connection.
     pub async fn close(&self) {
         self.writes.close().await;
         self.reads.close().await;
         self.internal.close().await;
     }
+}
+
+/// How busy a pool is.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolUsage {
+    /// Names the pool.
+    pub name: &'static str,
+    /// Connections it may open.
+    pub most: u32,
+    /// Connections it has open.
+    pub open: u32,
+    /// Connections that someone holds.
+    pub in_use: u32,
 }
 
 /// A transaction, and what must be told after its commit.

@@ -1,10 +1,12 @@
-//! Every statement that writes `events`, hot statements aside.
+//! Every statement that writes `events`, hot statements aside, and those that read it.
 
 use protocol::{EntityType, JsonObject, TenantId};
 use sqlx::PgConnection;
+use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::http::Cursor;
 
 /// An event that is about to be written.
 #[derive(Clone, Debug)]
@@ -57,4 +59,124 @@ pub async fn append(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// An event as it is stored.
+pub(super) struct Row {
+    pub(super) xid: String,
+    pub(super) id: i64,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) event_type: String,
+    pub(super) entity_type: String,
+    pub(super) entity_id: Uuid,
+    pub(super) actor_type: String,
+    pub(super) actor_id: Option<Uuid>,
+    pub(super) task_seq: Option<i32>,
+    pub(super) attempt: Option<i32>,
+    pub(super) from_state: Option<String>,
+    pub(super) to_state: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) fenced: Option<bool>,
+    pub(super) data: Option<String>,
+}
+
+/// Which events are wanted; what is none is not asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    pub(super) event_types: Option<Vec<String>>,
+    pub(super) entity_types: Option<Vec<String>>,
+    pub(super) entity: Option<Uuid>,
+    /// Only what concerns these workspaces: themselves and their tasks.
+    pub(super) workspaces: Option<Vec<Uuid>>,
+}
+
+/// The newest event that nothing can come before any more.
+pub(super) async fn newest(db: &mut PgConnection, tenant: TenantId) -> Result<Cursor, Error> {
+    let row = sqlx::query!(
+        r#"select xid::text as "xid!", id
+           from events
+           where tenant_id = $1
+             and xid < pg_snapshot_xmin(pg_current_snapshot())
+           order by xid desc, id desc
+           limit 1"#,
+        tenant.uuid(),
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map_or(Ok(Cursor::START), |row| Cursor::of_row(&row.xid, row.id))
+}
+
+/// Reads events in their order. `$tail` says which of them, and is what the two statements differ in,
+/// so that each has the one plan that suits it.
+macro_rules! read_events {
+    ($tail:tt, $tenant:expr, $after:expr, $upto:expr, $filter:expr, $limit:expr $(, $more:expr)?) => {
+        sqlx::query_as!(
+            Row,
+            "select e.xid::text as \"xid!\", e.id, e.created_at, e.event_type, e.entity_type, e.entity_id,
+                    e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced,
+                    e.data::text as data
+             from events e
+             where e.tenant_id = $1
+               and (e.xid, e.id) > ($2::text::xid8, $3)
+               and (e.xid, e.id) <= ($4::text::xid8, $5)
+               and ($6::text[] is null or e.event_type = any($6))
+               and ($7::text[] is null or e.entity_type = any($7))
+               and ($8::uuid[] is null
+                    or (e.entity_type = 'workspace' and e.entity_id = any($8))
+                    or (e.entity_type = 'task' and exists (
+                            select from tasks t
+                            where t.tenant_id = e.tenant_id and t.id = e.entity_id and t.workspace_id = any($8))))"
+                + $tail,
+            $tenant.uuid(),
+            $after.xid_text(),
+            $after.id,
+            $upto.xid_text(),
+            $upto.id,
+            $filter.event_types.as_deref() as Option<&[String]>,
+            $filter.entity_types.as_deref() as Option<&[String]>,
+            $filter.workspaces.as_deref() as Option<&[Uuid]>,
+            $limit
+            $(, $more)?
+        )
+    };
+}
+
+/// The events after a place, up to and with another one, oldest first.
+pub(super) async fn between(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    after: Cursor,
+    upto: Cursor,
+    filter: &Filter,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    match filter.entity {
+        // By the index events_entity.
+        Some(entity) => {
+            read_events!(
+                " and e.entity_id = $10 order by e.xid, e.id limit $9",
+                tenant,
+                after,
+                upto,
+                filter,
+                limit,
+                entity
+            )
+            .fetch_all(db)
+            .await
+        }
+        // By the primary key.
+        None => {
+            read_events!(
+                " order by e.xid, e.id limit $9",
+                tenant,
+                after,
+                upto,
+                filter,
+                limit
+            )
+            .fetch_all(db)
+            .await
+        }
+    }
 }

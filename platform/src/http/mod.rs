@@ -9,6 +9,7 @@
 //!           hot.rs       a body for a lane of the hot path
 //!           public.rs    a body from someone without a key
 //!           query.rs     path and query parameters, pages
+//!           cursor.rs     places in a stream that is read forward; tail.rs, sse.rs: live streams
 //!        ─► reply.rs     the envelope
 //! ```
 //!
@@ -20,6 +21,7 @@ mod access;
 mod body;
 mod caller;
 mod command;
+mod cursor;
 mod hot;
 mod public;
 mod query;
@@ -31,14 +33,16 @@ mod secrets;
 mod slots;
 pub mod sse;
 mod store;
+mod tail;
 
 pub use access::Access;
 pub use body::{BODY_BYTES_OVERHEAD, check_length};
 pub use caller::{Caller, Identity};
 pub use command::{Command, Write};
+pub use cursor::Cursor;
 pub use hot::Hot;
 pub use public::PublicBody;
-pub use query::{PageQuery, Path, Query};
+pub use query::{PageQuery, Path, Query, csv, csv_words};
 pub use rate::Rates;
 pub use reply::{Reply, replayed};
 pub use request::{RequestId, meta, observe};
@@ -46,3 +50,4 @@ pub use routes::{Operation, Routes, describe_all};
 pub(crate) use routes::{after_panic, no_such_method, no_such_route};
 pub use secrets::mask_secrets;
 pub use slots::{InFlight, forget_requests};
+pub use tail::{Followed, Tails};

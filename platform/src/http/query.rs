@@ -57,6 +57,38 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Query<T> {
     }
 }
 
+/// The parts of a list that is written with commas; none when the parameter is absent.
+pub fn csv(text: Option<&str>) -> Option<Vec<String>> {
+    text.map(|text| {
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(str::to_owned)
+            .collect()
+    })
+}
+
+/// Like [`csv`], for words of a closed set.
+///
+/// # Errors
+/// 400 that names the words that would do.
+pub fn csv_words<T>(parameter: &str, text: Option<&str>) -> Result<Option<Vec<T>>, Error>
+where
+    T: std::str::FromStr<Err = protocol::UnknownWord>,
+{
+    csv(text)
+        .map(|words| {
+            words
+                .iter()
+                .map(|word| {
+                    word.parse::<T>()
+                        .map_err(|unknown| Error::invalid(format!("{parameter}: {unknown}")))
+                })
+                .collect()
+        })
+        .transpose()
+}
+
 fn has_nul(query: &str) -> bool {
     query.contains("%00")
 }

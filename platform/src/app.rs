@@ -19,10 +19,11 @@ use crate::db::bus::{self, Outgoing};
 use crate::db::{Bus, Pools};
 use crate::http::{InFlight, Rates, Routes};
 use crate::keys::KeyCache;
-use crate::lanes::{Lanes, Runners};
+use crate::lanes::{Exits, Lanes};
 use crate::loops::{self, Loops};
 use crate::queue::Hints;
 use crate::seal::Seal;
+use crate::tasks::{self, Holders};
 
 /// One replica: everything a handler, a lane or a loop needs. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +49,8 @@ pub struct Parts {
     pub hints: Hints,
     /// The ways into the lanes of the hot path.
     pub lanes: Lanes,
+    /// Agents that have claimed here.
+    pub holders: Holders,
     /// How the loops are doing.
     pub loops: Loops,
     /// The description of the API, as `/openapi.json` serves it.
@@ -80,6 +83,7 @@ fn route_tables() -> Vec<Routes> {
         crate::keys::routes::routes(),
         crate::workers::routes::routes(),
         crate::agents::routes::routes(),
+        tasks::routes(),
     ]
 }
 
@@ -87,7 +91,7 @@ fn route_tables() -> Vec<Routes> {
 pub struct Platform {
     app: App,
     outgoing: Outgoing,
-    runners: Runners,
+    exits: Exits,
 }
 
 /// Whether a replica runs its loops. Tests step them by hand.
@@ -103,7 +107,7 @@ impl Platform {
     /// Puts a replica together. The database is migrated already.
     pub fn new(config: Config, db: Pools, seal: Seal) -> Self {
         let (bus, outgoing) = Bus::new();
-        let (lanes, runners) = Lanes::new(&config.limits);
+        let (lanes, exits) = Lanes::new(&config.limits);
         let app = App(Arc::new(Parts {
             rates: Rates::new(&config.limits),
             config,
@@ -114,6 +118,7 @@ impl Platform {
             in_flight: InFlight::default(),
             hints: Hints::default(),
             lanes,
+            holders: Holders::default(),
             loops: Loops::new(),
             description: crate::http::describe_all(route_tables()),
             shutdown: CancellationToken::new(),
@@ -122,7 +127,7 @@ impl Platform {
         Self {
             app,
             outgoing,
-            runners,
+            exits,
         }
     }
 
@@ -139,12 +144,12 @@ impl Platform {
         let Self {
             app,
             outgoing,
-            runners,
+            exits,
         } = self;
         app.spawn(bus::run(app.clone(), outgoing));
         // Lanes go on until the last request that could wait in one has been answered.
-        let no_requests_left = CancellationToken::new();
-        runners.start(&app, &no_requests_left);
+        let requests_over = CancellationToken::new();
+        exits.serve(&app, &requests_over);
         if run_loops == RunLoops::Yes {
             loops::start(&app);
         }
@@ -164,7 +169,7 @@ impl Platform {
             ended = served => ended.context("serving HTTP")?,
             () = overdue => tracing::warn!("requests still run after the grace of {grace:?}; leaving them"),
         }
-        no_requests_left.cancel();
+        requests_over.cancel();
         app.tasks.close();
         if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
             tracing::warn!("background work still runs after the grace of {grace:?}; leaving it");

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::queue;
 
 /// One loop.
 pub struct Loop {
@@ -60,6 +61,12 @@ macro_rules! table {
 
 /// Every loop of the platform.
 pub const LOOPS: &[Loop] = table! {
+    "keep_pulse",        seconds(1),    queue::keep_pulse;
+    "expire_leases",     seconds(2),    queue::expire_leases;
+    "release_due",       seconds(60),   queue::release_due;
+    "time_out_tasks",    seconds(5),    queue::time_out_tasks;
+    "look_for_work",     seconds(2),    queue::look_for_work;
+    "forget_claims",     seconds(900),  queue::forget_claim_requests;
     "forget_requests",   seconds(900),  crate::http::forget_requests;
     "forget_idle_rates", seconds(60),   forget_idle_rates;
     "note_key_use",      seconds(60),   crate::keys::note_key_use;

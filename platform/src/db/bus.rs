@@ -32,6 +32,8 @@ pub enum Note {
         lane: String,
         /// How many tasks.
         tasks: u32,
+        /// Whether they went back to their old places, before the watermark of other replicas.
+        at_old_place: bool,
     },
     /// A key was revoked or changed.
     KeyChanged {
@@ -120,7 +122,13 @@ impl Bus {
                 tenant,
                 lane,
                 tasks,
-            } => app.hints.work_ready(*tenant, lane, *tasks),
+                at_old_place,
+            } => {
+                if *at_old_place {
+                    app.hints.look_from_the_start(*tenant, lane);
+                }
+                app.hints.work_ready(*tenant, lane, *tasks);
+            }
             Note::KeyChanged { key } => app.keys.forget(*key),
             Note::TenantChanged { tenant } => app.keys.forget_tenant(*tenant),
             Note::EventsAppended => self
@@ -173,6 +181,7 @@ fn merge(notes: &mut Vec<Note>, note: Note) {
         tenant,
         lane,
         tasks,
+        at_old_place,
     } = &note
     {
         for known in notes.iter_mut() {
@@ -180,11 +189,13 @@ fn merge(notes: &mut Vec<Note>, note: Note) {
                 tenant: t,
                 lane: l,
                 tasks: sum,
+                at_old_place: old,
             } = known
                 && t == tenant
                 && l == lane
             {
                 *sum = sum.saturating_add(*tasks);
+                *old |= *at_old_place;
                 return;
             }
         }
@@ -265,6 +276,7 @@ mod tests {
             tenant: TenantId::from(Uuid::nil()),
             lane: lane.to_owned(),
             tasks,
+            at_old_place: false,
         }
     }
 

@@ -8,7 +8,7 @@
 //! The cache hears of revocation by a note on the bus, and looks again by itself after half a minute.
 //! A token (see `auth`) stands for its key and is worth nothing without it.
 //!
-//! A key never makes or reveals a key that reaches further than itself: see [`create`]. Keys of agents
+//! A key never makes or reveals a key that reaches further than itself: see `create.rs`. Keys of agents
 //! and workers are made when they register, by [`mint`], and end with them.
 
 mod bootstrap;

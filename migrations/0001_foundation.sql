@@ -41,6 +41,8 @@ create table api_keys (
     last_used_at   timestamptz,
     expires_at     timestamptz,
     revoked_at     timestamptz,
+    -- The key that was made in its place. A key is rotated once.
+    replaced_by    uuid,
     created_at     timestamptz not null default clock_timestamp(),
     primary key (tenant_id, id)
 );

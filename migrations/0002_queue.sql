@@ -249,3 +249,18 @@ create view task_positions as
            lane, priority, state_changed_at, progress, workspace_id,
            0, null, agent_id, worker_id, claimed_at, started_at, null, output, error, metrics, git_info, verification
     from task_results;
+
+-- The one projection of a task: its facts and its position.
+create view task_records as
+    select t.tenant_id, t.id, t.workflow_id, t.work_item_id, t.workspace_id, t.activation_id, t.parent_id, t.title,
+           t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.priority, p.state, p.state_changed_at,
+           p.attempt, p.retry_count, p.abandon_count, p.rework_count, p.agent_id, p.worker_id, p.claimed_at,
+           p.started_at, p.expires_at, p.progress::text as progress, p.available_at, t.depends_on, p.blocked_count,
+           t.on_dependency_failure, t.input::text as input, t.context::text as context, p.output::text as output,
+           p.error::text as error, p.metrics::text as metrics, p.git_info::text as git_info,
+           p.verification::text as verification, t.role_config::text as role_config,
+           t.environment::text as environment, t.metadata::text as metadata, t.retry_policy::text as retry_policy,
+           t.settings::text as settings, t.request_id, t.is_orchestrator_task, t.timeout_minutes, t.max_abandons,
+           t.preferred_agent_id, t.preferred_worker_id, t.created_at, t.updated_at
+    from tasks t
+    join task_positions p on p.tenant_id = t.tenant_id and p.task_id = t.id;

@@ -25,6 +25,7 @@ use crate::loops::{self, Loops};
 use crate::queue::Hints;
 use crate::seal::Seal;
 use crate::system::FleetGauges;
+use crate::tasks::{self, Holders};
 
 /// One replica: everything a handler, a lane or a loop needs. Cheap to clone.
 #[derive(Clone)]
@@ -54,6 +55,8 @@ pub struct Parts {
     pub event_tails: Tails,
     /// Who follows log entries on this replica.
     pub log_tails: Tails,
+    /// Agents that have claimed here.
+    pub holders: Holders,
     /// How the loops are doing.
     pub loops: Loops,
     /// The description of the API, as `/openapi.json` serves it.
@@ -85,6 +88,12 @@ impl App {
 /// The route tables of every domain.
 pub(crate) fn route_tables() -> Vec<Routes> {
     vec![
+        crate::auth::routes::routes(),
+        crate::tenants::routes::routes(),
+        crate::keys::routes::routes(),
+        crate::workers::routes::routes(),
+        crate::agents::routes::routes(),
+        tasks::routes(),
         crate::events::routes(),
         crate::logs::routes(),
         crate::system::routes(),
@@ -118,7 +127,6 @@ impl Platform {
             rates: Rates::new(&config.limits),
             event_tails: Tails::new(config.limits.streams_max),
             log_tails: Tails::new(config.limits.streams_max),
-            lanes,
             config,
             db,
             bus,
@@ -126,6 +134,8 @@ impl Platform {
             seal,
             in_flight: InFlight::default(),
             hints: Hints::default(),
+            lanes,
+            holders: Holders::default(),
             loops: Loops::new(),
             description_text: description
                 .to_json()
@@ -159,6 +169,7 @@ impl Platform {
             exits,
         } = self;
         app.spawn(bus::run(app.clone(), outgoing));
+        // Lanes go on until the last request that could wait in one has been answered.
         let requests_over = CancellationToken::new();
         exits.serve(&app, &requests_over);
         if run_loops == RunLoops::Yes {

@@ -5,13 +5,17 @@
 
 extern crate stint_protocol as protocol;
 
+pub mod agents;
 pub mod app;
+pub mod auth;
 pub mod batch;
 pub mod config;
+pub mod consequences;
 pub mod db;
 pub mod error;
 pub mod events;
 pub mod history;
+pub mod holders;
 pub mod http;
 pub mod keys;
 pub mod lanes;
@@ -20,3 +24,6 @@ pub mod loops;
 pub mod queue;
 pub mod seal;
 pub mod system;
+pub mod tasks;
+pub mod tenants;
+pub mod workers;

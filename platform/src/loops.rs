@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::queue;
 
 /// One loop.
 pub struct Loop {
@@ -60,12 +61,23 @@ macro_rules! table {
 
 /// Every loop of the platform.
 pub const LOOPS: &[Loop] = table! {
+    "keep_pulse",        seconds(1),    queue::keep_pulse;
+    "expire_leases",     seconds(2),    queue::expire_leases;
+    "release_due",       seconds(60),   queue::release_due;
+    "time_out_tasks",    seconds(5),    queue::time_out_tasks;
+    "look_for_work",     seconds(2),    queue::look_for_work;
+    "forget_claims",     seconds(900),  queue::forget_claim_requests;
     "forget_requests",   seconds(900),  crate::http::forget_requests;
     "forget_idle_rates", seconds(60),   forget_idle_rates;
     "make_partitions",   seconds(3600), crate::history::make_partitions;
     "drop_old_history",  seconds(3600), crate::history::drop_old_history;
     "forget_log_heads",  seconds(900),  crate::logs::forget_log_heads;
     "drain_metrics",     seconds(10),   crate::system::drain_metrics;
+    "note_key_use",      seconds(60),   crate::keys::note_key_use;
+    "forget_keys",       seconds(3600), crate::keys::forget_keys;
+    "mark_silent",       seconds(10),   crate::holders::mark_silent;
+    "forget_holders",    seconds(3600), crate::holders::forget_holders;
+    "forget_signals",    seconds(3600), crate::workers::forget_signals;
 };
 
 async fn forget_idle_rates(app: App) -> Result<u64, Error> {

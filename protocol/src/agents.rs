@@ -39,7 +39,7 @@ pub struct Agent {
     pub protocol_version: Option<i32>,
     /// When it was last heard from.
     pub last_heartbeat_at: Timestamp,
-    /// When it last claimed something.
+    /// When it claimed the newest of the leases it holds.
     pub last_claim_at: Option<Timestamp>,
     /// Free data.
     pub metadata: JsonObject,

@@ -264,6 +264,10 @@ impl TaskState {
     }
 }
 
+#[expect(
+    clippy::derivable_impls,
+    reason = "the macro that makes the set of words has no place for a default"
+)]
 impl Default for Priority {
     fn default() -> Self {
         Self::Normal

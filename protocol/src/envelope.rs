@@ -63,10 +63,19 @@ pub struct Stretch<T> {
 pub struct StretchMeta {
     /// Whether there was more to read when this answer was made.
     pub has_more: bool,
-    /// Pass this as `after` to go on. Stays the same when nothing was read.
+    /// Pass this as `after` to go on. It also passes what the filters left out.
     pub next_after: Option<String>,
     /// Names this request in the platform's logs.
     pub request_id: String,
     /// When the answer was made.
     pub timestamp: Timestamp,
+}
+
+/// The body of a change that needs no data: nothing at all, or a `request_id`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bare {
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }

@@ -19,6 +19,11 @@ macro_rules! ids {
                 Self(Uuid::now_v7())
             }
 
+            /// An id that is known already.
+            pub const fn of(id: Uuid) -> Self {
+                Self(id)
+            }
+
             /// The id as the database knows it.
             pub const fn uuid(self) -> Uuid {
                 self.0

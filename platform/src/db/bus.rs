@@ -32,11 +32,18 @@ pub enum Note {
         lane: String,
         /// How many tasks.
         tasks: u32,
+        /// Whether they went back to their old places, before the watermark of other replicas.
+        at_old_place: bool,
     },
     /// A key was revoked or changed.
     KeyChanged {
         /// Which key.
         key: KeyId,
+    },
+    /// A tenant was activated or deactivated, and with it all of its keys.
+    TenantChanged {
+        /// Which tenant.
+        tenant: TenantId,
     },
     /// Events were appended. For this replica only.
     EventsAppended,
@@ -52,7 +59,10 @@ pub enum Note {
 impl Note {
     /// Whether other replicas wait for it.
     fn concerns_others(&self) -> bool {
-        matches!(self, Self::WorkReady { .. } | Self::KeyChanged { .. })
+        matches!(
+            self,
+            Self::WorkReady { .. } | Self::KeyChanged { .. } | Self::TenantChanged { .. }
+        )
     }
 }
 
@@ -112,8 +122,15 @@ impl Bus {
                 tenant,
                 lane,
                 tasks,
-            } => app.hints.work_ready(*tenant, lane, *tasks),
+                at_old_place,
+            } => {
+                if *at_old_place {
+                    app.hints.look_from_the_start(*tenant, lane);
+                }
+                app.hints.work_ready(*tenant, lane, *tasks);
+            }
             Note::KeyChanged { key } => app.keys.forget(*key),
+            Note::TenantChanged { tenant } => app.keys.forget_tenant(*tenant),
             Note::EventsAppended => self
                 .events
                 .send_modify(|count| *count = count.wrapping_add(1)),
@@ -164,6 +181,7 @@ fn merge(notes: &mut Vec<Note>, note: Note) {
         tenant,
         lane,
         tasks,
+        at_old_place,
     } = &note
     {
         for known in notes.iter_mut() {
@@ -171,11 +189,13 @@ fn merge(notes: &mut Vec<Note>, note: Note) {
                 tenant: t,
                 lane: l,
                 tasks: sum,
+                at_old_place: old,
             } = known
                 && t == tenant
                 && l == lane
             {
                 *sum = sum.saturating_add(*tasks);
+                *old |= *at_old_place;
                 return;
             }
         }
@@ -256,6 +276,7 @@ mod tests {
             tenant: TenantId::from(Uuid::nil()),
             lane: lane.to_owned(),
             tasks,
+            at_old_place: false,
         }
     }
 

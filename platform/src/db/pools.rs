@@ -178,3 +178,14 @@ impl Tx {
         Ok(())
     }
 }
+
+/// For a statement that commits by itself: when its connection died, nobody knows whether it did.
+pub fn unknown_outcome(error: Error) -> Error {
+    match error
+        .refusal()
+        .and_then(|refused| refused.to_wire().details?.reason_code)
+    {
+        Some(protocol::ReasonCode::DatabaseUnavailable) => Error::outcome_unknown(),
+        _ => error,
+    }
+}

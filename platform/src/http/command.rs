@@ -65,7 +65,7 @@ impl<T: DeserializeOwned + Send> FromRequest<App> for Command<T> {
             request_id,
             operation,
             target: parts.uri.path().to_owned(),
-            fingerprint: Sha256::digest(slots::canonical(&bytes)).to_vec(),
+            fingerprint: fingerprint(&caller, &bytes),
         });
         Ok(Self { caller, body, slot })
     }
@@ -109,6 +109,24 @@ impl<T> Command<T> {
         };
         Ok((write, self.body))
     }
+}
+
+/// What tells two requests under one idempotency key apart.
+///
+/// The restrictions of the key are part of it: automation keys share their request ids, and a restricted
+/// one must not be given the answer, or the new key, that a less restricted one got.
+fn fingerprint(caller: &Caller, body: &[u8]) -> Vec<u8> {
+    let identity = caller.identity();
+    let mut digest = Sha256::new();
+    digest.update(slots::canonical(body));
+    for workspace in &identity.workspaces {
+        digest.update(workspace.uuid());
+    }
+    for tag in &identity.routing_tags {
+        digest.update([0]);
+        digest.update(tag);
+    }
+    digest.finalize().to_vec()
 }
 
 /// What the request that took the slot was answered, or why this one is refused.

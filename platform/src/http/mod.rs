@@ -7,6 +7,7 @@
 //!        ─► body.rs      bytes -> a typed body: size, JSON, unknown fields, NUL, plain secrets
 //!        ─► command.rs   idempotency: Command -> Write -> Reply      (cold changes)
 //!           hot.rs       a body for a lane of the hot path
+//!           public.rs    a body from someone without a key
 //!           query.rs     path and query parameters, pages
 //!           cursor.rs     places in a stream that is read forward; tail.rs, sse.rs: live streams
 //!        ─► reply.rs     the envelope
@@ -22,6 +23,7 @@ mod caller;
 mod command;
 mod cursor;
 mod hot;
+mod public;
 mod query;
 mod rate;
 mod reply;
@@ -39,6 +41,7 @@ pub use caller::{Caller, Identity};
 pub use command::{Command, Write};
 pub use cursor::Cursor;
 pub use hot::Hot;
+pub use public::PublicBody;
 pub use query::{PageQuery, Path, Query, csv, csv_words};
 pub use rate::Rates;
 pub use reply::{Reply, replayed};

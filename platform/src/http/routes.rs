@@ -300,7 +300,8 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
     .await
 }
 
-fn address(request: &Request) -> IpAddr {
+/// Where a request came from.
+pub(super) fn address(request: &Request) -> IpAddr {
     request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()

@@ -46,6 +46,9 @@ const FREE_FIELDS: &[&str] = &[
     "resource_bindings",
     "metadata",
     "host_info",
+    "acp",
+    "profile",
+    "agents",
 ];
 
 /// Refuses a body in which a plain secret stands in free data.

@@ -1,14 +1,548 @@
-//! What this replica knows about its queues.
+//! What this replica knows about its queues. Never the truth, only a hint.
+//!
+//! Three things are remembered per lane of a tenant:
+//! - a **generation**, raised by whatever can make a task claimable. "Empty" is remembered together with
+//!   the generation read before the statement ran, so that a task which came in between is not missed;
+//! - a **watermark** per priority: beyond which seq to look. It keeps claims from walking over the index
+//!   entries of tasks that were claimed since the last vacuum. A claim that finds nothing looks from the
+//!   start before it says empty, and once a second one claim starts further back, which finds rows whose
+//!   insert committed late;
+//! - the **claims that wait**, oldest first. One is woken per task.
+//!
+//! Losing all of it costs time, never a task: a loop looks for work in the lanes that are waited for.
 
-use protocol::TenantId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-/// Placeholder.
+use protocol::{AgentId, TenantId};
+use tokio::sync::oneshot;
+
+use super::claim::{Claimant, Claimed};
+use crate::error::Error;
+
+/// How often one claim starts from an older watermark.
+const REWIND_EVERY: Duration = Duration::from_secs(1);
+/// How often one claim starts from the very beginning.
+const REWIND_FULLY_EVERY: Duration = Duration::from_secs(20);
+/// How long a holder is believed to hold nothing after a claim of its found nothing.
+const FREE_FOR: Duration = Duration::from_secs(5);
+/// Lanes remembered at most; beyond, what is remembered about idle ones is dropped.
+const LANES_MAX: usize = 50_000;
+/// Priorities, from critical to low.
+pub(super) const PRIORITIES: usize = 4;
+
+/// Where to look beyond, for each priority of a lane.
+pub(super) type Marks = [i64; PRIORITIES];
+
+/// What this replica knows about its queues.
 #[derive(Default)]
-pub struct Hints;
+pub struct Hints(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    lanes: HashMap<TenantId, HashMap<String, Lane>>,
+    lane_count: usize,
+    waiting: BTreeMap<u64, Waiting>,
+    free: HashMap<AgentId, Instant>,
+    last_ticket: u64,
+    /// Raised when everything is forgotten: what was observed before counts no more.
+    epoch: u64,
+}
+
+struct Lane {
+    generation: u64,
+    empty_at: Option<u64>,
+    marks: Marks,
+    /// The watermarks of a second ago, for the claim that starts further back.
+    older_marks: Marks,
+    rewound_at: Instant,
+    fully_rewound_at: Instant,
+    /// Something lies before the watermark: the next claim starts from the beginning.
+    rewinds_next: bool,
+    waiting: BTreeSet<u64>,
+}
+
+impl Lane {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            generation: 0,
+            empty_at: None,
+            marks: [0; PRIORITIES],
+            older_marks: [0; PRIORITIES],
+            rewound_at: now,
+            fully_rewound_at: now,
+            rewinds_next: false,
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// A claim that waits.
+struct Waiting {
+    tenant: TenantId,
+    lanes: Vec<String>,
+    claimant: Claimant,
+    /// Whether a creating batch may hand it a task. Not while its own look is under way.
+    can_be_fed: bool,
+    /// Something happened while its own look was under way.
+    look_again: bool,
+    wake: Option<oneshot::Sender<Woken>>,
+}
+
+/// What a waiting claim is woken with.
+pub enum Woken {
+    /// There may be work: look again.
+    LookAgain,
+    /// The batch that created a task has claimed it for this claim, in the same transaction.
+    Fed(Box<Claimed>),
+}
+
+/// The generations of some lanes at one moment.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    epoch: u64,
+    generations: Vec<u64>,
+}
+
+/// The place of a waiting claim. Leaving the queue is dropping it.
+pub struct Ticket<'a> {
+    hints: &'a Hints,
+    number: u64,
+    tenant: TenantId,
+    lanes: &'a [String],
+    claimant: &'a Claimant,
+}
+
+/// A waiting claim that was taken out to be handed a task.
+pub struct Taken {
+    /// Whose lanes.
+    pub(crate) tenant: TenantId,
+    /// The lanes it takes from.
+    pub(crate) lanes: Vec<String>,
+    /// Who claims.
+    pub(crate) claimant: Claimant,
+    wake: oneshot::Sender<Woken>,
+}
+
+impl Taken {
+    /// Wakes the claim. Gives back what it was to be fed when its client has gone.
+    pub fn wake(self, woken: Woken) -> Option<Claimed> {
+        match self.wake.send(woken) {
+            Err(Woken::Fed(claimed)) => Some(*claimed),
+            Err(Woken::LookAgain) | Ok(()) => None,
+        }
+    }
+}
 
 impl Hints {
-    /// Work.
-    pub fn work_ready(&self, _tenant: TenantId, _lane: &str, _tasks: u32) {}
-    /// Forget.
-    pub fn forget_everything(&self) {}
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0
+            .lock()
+            .expect("nothing panics while it holds the hints")
+    }
+
+    /// A lane has got tasks: raises its generation and wakes as many claims.
+    pub fn work_ready(&self, tenant: TenantId, lane: &str, tasks: u32) {
+        let mut known = self.known();
+        let entry = known.lane(tenant, lane);
+        entry.generation += 1;
+        let waiting: Vec<u64> = entry.waiting.iter().copied().collect();
+        // Those that sleep first: one that looks already may find an earlier task and be gone.
+        let (asleep, looking): (Vec<u64>, Vec<u64>) = waiting.into_iter().partition(|number| {
+            known
+                .waiting
+                .get(number)
+                .is_some_and(|claim| claim.wake.is_some())
+        });
+        for number in asleep.into_iter().chain(looking).take(tasks as usize) {
+            known.wake(number);
+        }
+    }
+
+    /// A task went back to its old place: the next claim must look before the watermark.
+    pub fn look_from_the_start(&self, tenant: TenantId, lane: &str) {
+        self.known().lane(tenant, lane).rewinds_next = true;
+    }
+
+    /// The generations of some lanes now, to be read before a statement looks into them.
+    pub fn observe(&self, tenant: TenantId, lanes: &[String]) -> Observed {
+        let mut known = self.known();
+        let generations = lanes
+            .iter()
+            .map(|lane| known.lane(tenant, lane).generation)
+            .collect();
+        Observed {
+            epoch: known.epoch,
+            generations,
+        }
+    }
+
+    /// A statement found nothing in these lanes, for this agent.
+    pub fn found_nothing(
+        &self,
+        tenant: TenantId,
+        lanes: &[String],
+        observed: &Observed,
+        agent: AgentId,
+    ) {
+        let mut known = self.known();
+        if known.epoch != observed.epoch {
+            return;
+        }
+        for (lane, generation) in lanes.iter().zip(&observed.generations) {
+            known.lane(tenant, lane).empty_at = Some(*generation);
+        }
+        if known.free.len() >= LANES_MAX {
+            known.free.clear();
+        }
+        known.free.insert(agent, Instant::now());
+    }
+
+    /// Whether every one of these lanes is known to be empty.
+    pub fn are_known_empty(&self, tenant: TenantId, lanes: &[String]) -> bool {
+        let mut known = self.known();
+        lanes.iter().all(|lane| {
+            let lane = known.lane(tenant, lane);
+            lane.empty_at == Some(lane.generation)
+        })
+    }
+
+    /// Lanes without those that are known to be empty, unless all are.
+    ///
+    /// Lanes pinned to one holder are nearly always empty; without them, the claims of many agents want
+    /// the same lanes and share a statement.
+    pub fn without_known_empty(&self, tenant: TenantId, lanes: &[String]) -> Vec<String> {
+        let mut known = self.known();
+        let mut wanted: Vec<String> = lanes
+            .iter()
+            .filter(|lane| {
+                let hint = known.lane(tenant, lane);
+                hint.empty_at != Some(hint.generation) || super::lanes::holder_of(lane).is_none()
+            })
+            .cloned()
+            .collect();
+        if wanted.is_empty() {
+            wanted = lanes.to_vec();
+        }
+        wanted
+    }
+
+    /// Whether this agent was found to hold nothing a moment ago.
+    pub fn is_known_free(&self, agent: AgentId) -> bool {
+        self.known()
+            .free
+            .get(&agent)
+            .is_some_and(|since| since.elapsed() < FREE_FOR)
+    }
+
+    /// This agent holds something now.
+    pub(super) fn holds_something(&self, agent: AgentId) {
+        self.known().free.remove(&agent);
+    }
+
+    /// Where to look beyond.
+    pub(super) fn marks(&self, tenant: TenantId, lane: &str) -> Marks {
+        let mut known = self.known();
+        let lane = known.lane(tenant, lane);
+        if lane.rewinds_next || lane.fully_rewound_at.elapsed() >= REWIND_FULLY_EVERY {
+            lane.rewinds_next = false;
+            lane.fully_rewound_at = Instant::now();
+            return [0; PRIORITIES];
+        }
+        if lane.rewound_at.elapsed() >= REWIND_EVERY {
+            lane.rewound_at = Instant::now();
+            return std::mem::replace(&mut lane.older_marks, lane.marks);
+        }
+        lane.marks
+    }
+
+    /// A claim received this seq: the next one looks beyond. Never goes back.
+    pub(super) fn advance(&self, tenant: TenantId, lane: &str, priority: usize, seq: i64) {
+        let mut known = self.known();
+        let lane = known.lane(tenant, lane);
+        let Some(mark) = lane.marks.get_mut(priority) else {
+            return;
+        };
+        if seq < *mark {
+            // There was something before the watermark, and there may be more of it.
+            lane.rewinds_next = true;
+        }
+        *mark = (*mark).max(seq);
+    }
+
+    /// Notes may have been missed: nothing remembered counts, and every waiting claim looks again.
+    pub fn forget_everything(&self) {
+        let mut known = self.known();
+        known.epoch += 1;
+        known.free.clear();
+        for lane in known.lanes.values_mut().flat_map(HashMap::values_mut) {
+            lane.empty_at = None;
+        }
+        let waiting: Vec<u64> = known.waiting.keys().copied().collect();
+        for number in waiting {
+            known.wake(number);
+        }
+    }
+
+    /// Lanes that claims wait for, or that are remembered as empty, with how many wait.
+    pub(super) fn watched(&self) -> Vec<(TenantId, String, usize)> {
+        let known = self.known();
+        let mut watched = Vec::new();
+        for (tenant, lanes) in &known.lanes {
+            for (name, lane) in lanes {
+                if !lane.waiting.is_empty() || lane.empty_at == Some(lane.generation) {
+                    watched.push((*tenant, name.clone(), lane.waiting.len()));
+                }
+            }
+        }
+        watched
+    }
+
+    /// How many claims wait.
+    pub fn waiting_count(&self) -> usize {
+        self.known().waiting.len()
+    }
+
+    /// Takes a place among the waiting claims. It cannot be fed before [`Ticket::wait`].
+    pub fn join<'a>(
+        &'a self,
+        tenant: TenantId,
+        lanes: &'a [String],
+        claimant: &'a Claimant,
+    ) -> Ticket<'a> {
+        let number = {
+            let mut known = self.known();
+            known.last_ticket += 1;
+            known.last_ticket
+        };
+        let ticket = Ticket {
+            hints: self,
+            number,
+            tenant,
+            lanes,
+            claimant,
+        };
+        ticket.looking();
+        ticket
+    }
+
+    /// Takes out up to `tasks` claims that wait for a lane, oldest first, to hand them what was created.
+    pub fn take_waiting(&self, tenant: TenantId, lane: &str, tasks: usize) -> Vec<Taken> {
+        let mut known = self.known();
+        let numbers: Vec<u64> = match known.lanes.get(&tenant).and_then(|lanes| lanes.get(lane)) {
+            Some(lane) => lane.waiting.iter().copied().collect(),
+            None => return Vec::new(),
+        };
+        let mut taken = Vec::new();
+        for number in numbers {
+            if taken.len() == tasks {
+                break;
+            }
+            if known
+                .waiting
+                .get(&number)
+                .is_some_and(|waiting| waiting.can_be_fed)
+                && let Some(waiting) = known.remove(number)
+                && let Some(wake) = waiting.wake
+            {
+                taken.push(Taken {
+                    tenant: waiting.tenant,
+                    lanes: waiting.lanes,
+                    claimant: waiting.claimant,
+                    wake,
+                });
+            }
+        }
+        taken
+    }
+}
+
+impl Known {
+    fn lane(&mut self, tenant: TenantId, name: &str) -> &mut Lane {
+        if self.lane_count >= LANES_MAX {
+            for lanes in self.lanes.values_mut() {
+                lanes.retain(|_, lane| !lane.is_idle());
+            }
+            self.lane_count = self.lanes.values().map(HashMap::len).sum();
+            // Generations start anew: what was observed before must not be believed.
+            self.epoch += 1;
+        }
+        let lanes = self.lanes.entry(tenant).or_default();
+        if !lanes.contains_key(name) {
+            lanes.insert(name.to_owned(), Lane::new());
+            self.lane_count += 1;
+        }
+        lanes.get_mut(name).expect("just inserted")
+    }
+
+    fn wake(&mut self, number: u64) {
+        let Some(waiting) = self.waiting.get_mut(&number) else {
+            return;
+        };
+        match waiting.wake.take() {
+            Some(wake) => {
+                waiting.can_be_fed = false;
+                waiting.look_again = true;
+                if wake.send(Woken::LookAgain).is_err() {
+                    self.remove(number);
+                }
+            }
+            None => waiting.look_again = true,
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&number)?;
+        if let Some(lanes) = self.lanes.get_mut(&waiting.tenant) {
+            for name in &waiting.lanes {
+                if let Some(lane) = lanes.get_mut(name) {
+                    lane.waiting.remove(&number);
+                }
+            }
+        }
+        Some(waiting)
+    }
+}
+
+impl Ticket<'_> {
+    /// A look begins: whatever happens from now on makes [`Ticket::wait`] return at once. A claim that was
+    /// taken out to be fed, in vain, takes its place again.
+    pub fn looking(&self) {
+        let mut known = self.hints.known();
+        if let Some(waiting) = known.waiting.get_mut(&self.number) {
+            waiting.look_again = false;
+            return;
+        }
+        for lane in self.lanes {
+            known.lane(self.tenant, lane).waiting.insert(self.number);
+        }
+        let waiting = Waiting {
+            tenant: self.tenant,
+            lanes: self.lanes.to_vec(),
+            claimant: self.claimant.clone(),
+            can_be_fed: false,
+            look_again: false,
+            wake: None,
+        };
+        known.waiting.insert(self.number, waiting);
+    }
+
+    /// Waits until there may be work, or until a task is handed over. After the latter the ticket is spent.
+    pub async fn wait(&self) -> Woken {
+        let woken = {
+            let mut known = self.hints.known();
+            let Some(waiting) = known.waiting.get_mut(&self.number) else {
+                return Woken::LookAgain;
+            };
+            if waiting.look_again {
+                return Woken::LookAgain;
+            }
+            let (wake, woken) = oneshot::channel();
+            waiting.wake = Some(wake);
+            waiting.can_be_fed = true;
+            woken
+        };
+        woken.await.unwrap_or(Woken::LookAgain)
+    }
+
+    /// Stops waiting. False when somebody has taken the claim out to feed it: then its answer is on the way.
+    pub fn leave(&self) -> bool {
+        self.hints.known().remove(self.number).is_some()
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.hints.known().remove(self.number);
+    }
+}
+
+/// The bound on waiting claims, told to the one that would exceed it.
+pub(crate) fn too_many_waiting(max: usize) -> Error {
+    crate::error::Refused::new(
+        protocol::ErrorCode::RateLimited,
+        format!("{max} claims wait on this replica already"),
+    )
+    .reason(protocol::ReasonCode::LimitReached)
+    .hint("claim without wait_seconds, or add a replica")
+    .retry_after(1)
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant() -> TenantId {
+        TenantId::from(uuid::Uuid::nil())
+    }
+
+    fn lanes() -> Vec<String> {
+        vec!["role:a".to_owned()]
+    }
+
+    #[test]
+    fn a_task_that_came_during_the_look_makes_the_lane_not_empty() {
+        let hints = Hints::default();
+        let before = hints.observe(tenant(), &lanes());
+        hints.work_ready(tenant(), "role:a", 1);
+        hints.found_nothing(tenant(), &lanes(), &before, AgentId::new());
+        assert!(!hints.are_known_empty(tenant(), &lanes()));
+    }
+
+    #[test]
+    fn empty_is_remembered_until_something_can_be_claimed() {
+        let hints = Hints::default();
+        let before = hints.observe(tenant(), &lanes());
+        hints.found_nothing(tenant(), &lanes(), &before, AgentId::new());
+        assert!(hints.are_known_empty(tenant(), &lanes()));
+        hints.forget_everything();
+        assert!(!hints.are_known_empty(tenant(), &lanes()));
+    }
+
+    #[test]
+    fn a_rewound_watermark_is_not_lost() {
+        let hints = Hints::default();
+        hints.advance(tenant(), "role:a", 2, 40);
+        hints.advance(tenant(), "role:a", 2, 30);
+        assert_eq!(hints.marks(tenant(), "role:a")[2], 40);
+    }
+
+    #[tokio::test]
+    async fn one_waiting_claim_is_woken_per_task_oldest_first() {
+        let hints = Hints::default();
+        let (lanes, claimant) = (lanes(), Claimant::for_test());
+        let first = hints.join(tenant(), &lanes, &claimant);
+        let second = hints.join(tenant(), &lanes, &claimant);
+        hints.work_ready(tenant(), "role:a", 1);
+        assert!(matches!(first.wait().await, Woken::LookAgain));
+        let waits = tokio::time::timeout(Duration::from_millis(20), second.wait()).await;
+        assert!(
+            waits.is_err(),
+            "the second claim was woken for the same task"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_still_looks_is_not_fed() {
+        let hints = Hints::default();
+        let (lanes, claimant) = (lanes(), Claimant::for_test());
+        let ticket = hints.join(tenant(), &lanes, &claimant);
+        assert!(hints.take_waiting(tenant(), "role:a", 1).is_empty());
+        assert!(ticket.leave());
+    }
+
+    #[test]
+    fn a_claim_that_left_is_not_found_any_more() {
+        let hints = Hints::default();
+        drop(hints.join(tenant(), &lanes(), &Claimant::for_test()));
+        assert_eq!(hints.waiting_count(), 0);
+        assert!(hints.watched().iter().all(|(_, _, waiting)| *waiting == 0));
+    }
 }

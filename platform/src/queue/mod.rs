@@ -1,6 +1,50 @@
-//! placeholder
-pub use hints::Hints;
-mod hints;
-mod renew_by_log;
+//! Where tasks lie: five drawers, and the moves between them.
+//!
+//! ```text
+//!            task_waiting ──► task_queue ──► task_leases ──► task_results
+//!             pending          ready      claimed            completed
+//!             (blocked,        ▲  ▲       in_progress        failed
+//!              not due)        │  │           │              cancelled
+//!                │             │  └─ release, │                 ▲
+//!                └─────────────┘     lose     ▼                 │
+//!                                         task_parked ──────────┘
+//!                                         waits for a person
+//! ```
+//!
+//! One narrow row per task lies in exactly one drawer, and the drawer is the task's state. A move deletes
+//! from one and inserts into the next, with its event, in one statement; the row lock decides every race.
+//! The wide facts in `tasks` are not touched.
+//!
+//! The ways in and out: [`place`] creates, [`claim_next`] hands out, [`start`] and [`complete`] are the
+//! hot reports, [`move_tasks`] is every other move, [`unblock`] counts dependencies off. All are
+//! set-based and total: what depends on data is a verdict, not an error. Whoever makes a task claimable
+//! leaves a note, and [`Hints`] wakes the claims that wait for it.
 
+mod claim;
+mod hints;
+mod lanes;
+mod loops;
+mod moves;
+mod place;
+mod renew;
+mod renew_by_log;
+mod renew_store;
+mod report;
+mod store;
+
+pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next};
+pub(crate) use hints::too_many_waiting;
+pub use hints::{Hints, Observed, Taken, Ticket, Woken};
+pub(crate) use lanes::tag_of;
+pub use lanes::{lane_of, lanes_of};
+pub use loops::{
+    expire_leases, forget_claim_requests, keep_pulse, look_for_work, release_due, time_out_tasks,
+};
+pub use moves::{Destination, Moved, Order, Outcome, move_tasks, unblock};
+pub use place::{NewTask, Placed, place};
+pub use renew::{Holding, Renewal, cancelled_among, expire_leases_of, held_by, renew};
 pub use renew_by_log::{LogTouch, touch_leases};
+pub use report::{Completion, Report, Verdict, complete, start};
+pub use store::{
+    Dependant, HeldTask, dependants_that_end, lock_held, lock_predecessors, reprioritise, unclaim,
+};

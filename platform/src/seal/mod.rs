@@ -4,6 +4,8 @@
 //! in the data folder. The database keeps the key's fingerprint, and a replica with another key refuses
 //! to start: it could not read what the others wrote.
 
+mod store;
+
 use std::io::Write as _;
 use std::path::Path;
 
@@ -15,6 +17,8 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+
+use crate::db::Pools;
 
 /// The nonce stands before the ciphertext.
 const NONCE_BYTES: usize = 24;
@@ -101,6 +105,22 @@ impl Seal {
             .decrypt(&XNonce::from(*nonce), rest)
             .map_err(|_| anyhow::anyhow!("the sealed data was made with another key, or changed"))
     }
+}
+
+/// Refuses a key other than the one that this database was sealed with. The first start decides which.
+///
+/// # Errors
+/// A sentence that says what to do; the database.
+pub async fn check(db: &Pools, seal: &Seal) -> anyhow::Result<()> {
+    let mut tx = db.internal_pool().begin().await.context("the database")?;
+    let known = store::remember_fingerprint(&mut tx, seal.fingerprint()).await?;
+    tx.commit().await?;
+    anyhow::ensure!(
+        known == seal.fingerprint(),
+        "this is not the sealing key that the database was set up with; give this replica the same \
+         STINT_SEAL_KEY, or the same seal.key in its data folder, as the other replicas have"
+    );
+    Ok(())
 }
 
 fn derive(key: &[u8; 32], purpose: &[u8]) -> [u8; 32] {

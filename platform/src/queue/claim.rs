@@ -1,0 +1,421 @@
+//! Handing out: the next ready tasks to those who ask.
+
+use protocol::{AgentId, TaskId, TenantId, Timestamp, WorkerId, WorkflowId};
+use sqlx::PgConnection;
+use sqlx::types::chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::hints::{Hints, PRIORITIES};
+use crate::error::Error;
+
+/// Who asks for a task.
+#[derive(Clone, Debug)]
+pub struct Claimant {
+    /// The agent that will hold it.
+    pub agent: AgentId,
+    /// That agent's worker.
+    pub worker: Option<WorkerId>,
+    /// How many leases the agent may hold.
+    pub agent_capacity: i32,
+    /// How many leases the worker's agents may hold together.
+    pub worker_capacity: Option<i32>,
+    /// Makes the claim safe to repeat.
+    pub request_id: Option<String>,
+    /// How long the lease is to be.
+    pub lease_seconds: i32,
+    /// Whether the holder must name its attempt in every report.
+    pub fenced: bool,
+    /// Whether the task is handed out already started.
+    pub starts: bool,
+    /// Only tasks of these workspaces.
+    pub workspaces: Option<Vec<Uuid>>,
+    /// Only tasks of this workflow.
+    pub workflow: Option<WorkflowId>,
+    /// What kind of caller asks.
+    pub actor_type: &'static str,
+    /// Which caller asks.
+    pub actor: Uuid,
+}
+
+/// Claimants of one tenant that want the same lanes.
+pub struct Claims<'a> {
+    /// Whose tasks.
+    pub tenant: TenantId,
+    /// The lanes they take from.
+    pub lanes: &'a [String],
+    /// Who asks, one task each.
+    pub claimants: &'a [&'a Claimant],
+}
+
+/// What a claim got.
+#[derive(Clone, Debug)]
+pub enum Claimed {
+    /// A task, with the attempt that holds it now.
+    Task(Box<Held>),
+    /// The task that the same request got before.
+    Replayed(Box<Held>),
+    /// The same request got an attempt that lives no more.
+    Spent {
+        /// The task it got.
+        task: TaskId,
+        /// The attempt it got.
+        attempt: i32,
+    },
+    /// There is nothing for it.
+    Nothing,
+    /// The agent, or its worker, holds as many leases as it may.
+    Full,
+    /// The worker drains.
+    Draining,
+    /// The agent does not exist any more.
+    Gone,
+}
+
+/// A lease with the facts of its task.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "named like the columns they are read from")]
+pub struct Held {
+    pub task: TaskId,
+    pub attempt: i32,
+    pub state: String,
+    pub retry_count: i32,
+    pub abandon_count: i32,
+    pub rework_count: i32,
+    pub agent: AgentId,
+    pub worker: Option<WorkerId>,
+    pub claimed_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub expires_at: Timestamp,
+    pub lease_seconds: i32,
+    pub progress: Option<String>,
+    pub workflow_id: Option<Uuid>,
+    pub work_item_id: Option<Uuid>,
+    pub workspace_id: Option<Uuid>,
+    pub activation_id: Option<Uuid>,
+    pub title: String,
+    pub description: Option<String>,
+    pub task_type: String,
+    pub task_kind: String,
+    pub role: Option<String>,
+    pub stage_name: Option<String>,
+    pub priority: i16,
+    pub timeout_minutes: i32,
+    pub depends_on: Vec<Uuid>,
+    pub settings: String,
+    pub input: String,
+    pub context: String,
+    pub role_config: String,
+    pub environment: String,
+    pub metadata: String,
+    pub is_orchestrator_task: bool,
+    pub created_at: Timestamp,
+}
+
+struct Row {
+    #[expect(dead_code, reason = "rows come in the order of the claimants")]
+    place: i64,
+    verdict: String,
+    candidates: i64,
+    task_id: Option<Uuid>,
+    attempt: Option<i32>,
+    lane: Option<String>,
+    seq: Option<i64>,
+    state: Option<String>,
+    retry_count: Option<i32>,
+    abandon_count: Option<i32>,
+    rework_count: Option<i32>,
+    agent_id: Option<Uuid>,
+    worker_id: Option<Uuid>,
+    claimed_at: Option<DateTime<Utc>>,
+    started_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+    lease_seconds: Option<i32>,
+    progress: Option<String>,
+    workflow_id: Option<Uuid>,
+    work_item_id: Option<Uuid>,
+    workspace_id: Option<Uuid>,
+    activation_id: Option<Uuid>,
+    title: Option<String>,
+    description: Option<String>,
+    task_type: Option<String>,
+    task_kind: Option<String>,
+    role: Option<String>,
+    stage_name: Option<String>,
+    priority: Option<i16>,
+    timeout_minutes: Option<i32>,
+    depends_on: Option<Vec<Uuid>>,
+    settings: Option<String>,
+    input: Option<String>,
+    context: Option<String>,
+    role_config: Option<String>,
+    environment: Option<String>,
+    metadata: Option<String>,
+    is_orchestrator_task: Option<bool>,
+    created_at: Option<DateTime<Utc>>,
+}
+
+/// Where the claims of one statement ended, to be remembered once it has committed.
+#[derive(Debug, Default)]
+pub struct Advance(Vec<(TenantId, String, usize, i64)>, Vec<AgentId>);
+
+impl Advance {
+    /// Remembers. Only after the commit: a watermark must not pass a task whose claim was rolled back.
+    pub fn apply(self, hints: &Hints) {
+        for (tenant, lane, priority, seq) in self.0 {
+            hints.advance(tenant, &lane, priority, seq);
+        }
+        for agent in self.1 {
+            hints.holds_something(agent);
+        }
+    }
+}
+
+/// Hands out tasks to claimants of one tenant that want the same lanes: one answer each, in their order.
+///
+/// Looks beyond the watermarks first; whoever finds nothing there looks once more from the start.
+///
+/// # Errors
+/// Those of the database. A slot that another replica took in the same moment is a unique violation:
+/// run the whole batch again.
+pub async fn claim_next(
+    db: &mut PgConnection,
+    hints: &Hints,
+    claims: &Claims<'_>,
+) -> Result<(Vec<Claimed>, Advance), Error> {
+    let mut advance = Advance::default();
+    // A filter passes over tasks, so neither reads nor moves the watermark.
+    let is_filtered = claims
+        .claimants
+        .iter()
+        .any(|claimant| claimant.workspaces.is_some() || claimant.workflow.is_some());
+    let mut marks: Vec<_> = claims
+        .lanes
+        .iter()
+        .map(|lane| {
+            if is_filtered {
+                [0; PRIORITIES]
+            } else {
+                hints.marks(claims.tenant, lane)
+            }
+        })
+        .collect();
+    let mut answers: Vec<Option<Claimed>> = vec![None; claims.claimants.len()];
+    loop {
+        let open: Vec<usize> = (0..answers.len())
+            .filter(|place| answers[*place].is_none())
+            .collect();
+        let claimants: Vec<&Claimant> = open.iter().map(|place| claims.claimants[*place]).collect();
+        let rows = fetch(db, claims.tenant, claims.lanes, &marks, &claimants).await?;
+        let wanted = rows
+            .iter()
+            .filter(|row| matches!(row.verdict.as_str(), "claimed" | "nothing"))
+            .count();
+        let saw_enough = rows
+            .first()
+            .is_some_and(|row| usize::try_from(row.candidates).unwrap_or(0) >= 2 * wanted.max(1));
+        let from_start = marks.iter().all(|marks| *marks == [0; PRIORITIES]);
+        let mut got_some = false;
+        for (place, row) in open.into_iter().zip(rows) {
+            if row.verdict == "nothing" {
+                continue;
+            }
+            got_some |= row.verdict == "claimed";
+            if !is_filtered && row.verdict == "claimed" {
+                advance.note(claims.tenant, &row);
+            }
+            if let Some(agent) = row.agent_id {
+                advance.1.push(AgentId::from(agent));
+            }
+            answers[place] = Some(answer(row)?);
+        }
+        let all_answered = answers.iter().all(Option::is_some);
+        // Others hold what was looked at, and there is more behind it: look again.
+        let look_again = saw_enough && got_some;
+        if all_answered || (from_start && !look_again) {
+            break;
+        }
+        if !look_again {
+            marks.fill([0; PRIORITIES]);
+        }
+    }
+    Ok((
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or(Claimed::Nothing))
+            .collect(),
+        advance,
+    ))
+}
+
+impl Advance {
+    fn note(&mut self, tenant: TenantId, row: &Row) {
+        if let (Some(lane), Some(priority), Some(seq)) = (&row.lane, row.priority, row.seq) {
+            self.0.push((
+                tenant,
+                lane.clone(),
+                usize::from(priority.unsigned_abs()),
+                seq,
+            ));
+        }
+    }
+}
+
+async fn fetch(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    lanes: &[String],
+    marks: &[super::hints::Marks],
+    claimants: &[&Claimant],
+) -> Result<Vec<Row>, Error> {
+    let agents: Vec<Uuid> = claimants
+        .iter()
+        .map(|claimant| claimant.agent.uuid())
+        .collect();
+    let workers: Vec<Option<Uuid>> = claimants
+        .iter()
+        .map(|claimant| claimant.worker.map(WorkerId::uuid))
+        .collect();
+    let agent_capacities: Vec<i32> = claimants
+        .iter()
+        .map(|claimant| claimant.agent_capacity)
+        .collect();
+    let worker_capacities: Vec<Option<i32>> = claimants
+        .iter()
+        .map(|claimant| claimant.worker_capacity)
+        .collect();
+    let request_ids: Vec<Option<String>> = claimants
+        .iter()
+        .map(|claimant| claimant.request_id.clone())
+        .collect();
+    let lease_seconds: Vec<i32> = claimants
+        .iter()
+        .map(|claimant| claimant.lease_seconds)
+        .collect();
+    let fenced: Vec<bool> = claimants.iter().map(|claimant| claimant.fenced).collect();
+    let starts: Vec<bool> = claimants.iter().map(|claimant| claimant.starts).collect();
+    let actor_types: Vec<&str> = claimants
+        .iter()
+        .map(|claimant| claimant.actor_type)
+        .collect();
+    let actors: Vec<Uuid> = claimants.iter().map(|claimant| claimant.actor).collect();
+    let mut wanted_lanes: Vec<&str> = Vec::new();
+    let mut wanted_priorities: Vec<i16> = Vec::new();
+    let mut beyond: Vec<i64> = Vec::new();
+    for (lane, marks) in lanes.iter().zip(marks) {
+        for (priority, mark) in (0..).zip(marks) {
+            wanted_lanes.push(lane);
+            wanted_priorities.push(priority);
+            beyond.push(*mark);
+        }
+    }
+    let first = claimants.first();
+    let workspaces = first.and_then(|claimant| claimant.workspaces.clone());
+    let workflow = first
+        .and_then(|claimant| claimant.workflow)
+        .map(WorkflowId::uuid);
+    sqlx::query_file_as!(
+        Row,
+        "src/queue/claim_next.sql",
+        tenant.uuid(),
+        &agents,
+        &workers as &[Option<Uuid>],
+        &agent_capacities,
+        &worker_capacities as &[Option<i32>],
+        &request_ids as &[Option<String>],
+        &lease_seconds,
+        &fenced,
+        &starts,
+        &actor_types as &[&str],
+        &actors,
+        &wanted_lanes as &[&str],
+        &wanted_priorities,
+        &beyond,
+        workspaces.as_deref() as Option<&[Uuid]>,
+        workflow as Option<Uuid>,
+    )
+    .fetch_all(db)
+    .await
+    .map_err(Error::from)
+}
+
+fn answer(row: Row) -> Result<Claimed, Error> {
+    let missing = || anyhow::anyhow!("the verdict {} came without its task", row.verdict);
+    Ok(match row.verdict.as_str() {
+        "nothing" => Claimed::Nothing,
+        "full" => Claimed::Full,
+        "draining" => Claimed::Draining,
+        "gone" => Claimed::Gone,
+        "spent" => Claimed::Spent {
+            task: row.task_id.ok_or_else(missing)?.into(),
+            attempt: row.attempt.ok_or_else(missing)?,
+        },
+        "claimed" => Claimed::Task(Box::new(held(row)?)),
+        "replayed" => Claimed::Replayed(Box::new(held(row)?)),
+        unknown => {
+            return Err(anyhow::anyhow!("claim_next has the unknown verdict {unknown}").into());
+        }
+    })
+}
+
+fn held(row: Row) -> Result<Held, Error> {
+    fn known<T>(value: Option<T>) -> Result<T, Error> {
+        value.ok_or_else(|| anyhow::anyhow!("a claimed task came without its facts").into())
+    }
+    Ok(Held {
+        task: known(row.task_id)?.into(),
+        attempt: known(row.attempt)?,
+        state: known(row.state)?,
+        retry_count: known(row.retry_count)?,
+        abandon_count: known(row.abandon_count)?,
+        rework_count: known(row.rework_count)?,
+        agent: known(row.agent_id)?.into(),
+        worker: row.worker_id.map(Into::into),
+        claimed_at: known(row.claimed_at)?.into(),
+        started_at: row.started_at.map(Into::into),
+        expires_at: known(row.expires_at)?.into(),
+        lease_seconds: known(row.lease_seconds)?,
+        progress: row.progress,
+        workflow_id: row.workflow_id,
+        work_item_id: row.work_item_id,
+        workspace_id: row.workspace_id,
+        activation_id: row.activation_id,
+        title: known(row.title)?,
+        description: row.description,
+        task_type: known(row.task_type)?,
+        task_kind: known(row.task_kind)?,
+        role: row.role,
+        stage_name: row.stage_name,
+        priority: known(row.priority)?,
+        timeout_minutes: known(row.timeout_minutes)?,
+        depends_on: known(row.depends_on)?,
+        settings: known(row.settings)?,
+        input: known(row.input)?,
+        context: known(row.context)?,
+        role_config: known(row.role_config)?,
+        environment: known(row.environment)?,
+        metadata: known(row.metadata)?,
+        is_orchestrator_task: known(row.is_orchestrator_task)?,
+        created_at: known(row.created_at)?.into(),
+    })
+}
+
+#[cfg(test)]
+impl Claimant {
+    /// Anyone.
+    pub(super) fn for_test() -> Self {
+        Self {
+            agent: AgentId::new(),
+            worker: None,
+            agent_capacity: 1,
+            worker_capacity: None,
+            request_id: None,
+            lease_seconds: 30,
+            fenced: true,
+            starts: false,
+            workspaces: None,
+            workflow: None,
+            actor_type: "agent",
+            actor: Uuid::nil(),
+        }
+    }
+}

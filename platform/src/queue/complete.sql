@@ -1,0 +1,73 @@
+-- Takes a batch of reported outputs: from task_leases to task_results, or to task_parked when a person
+-- must look at the output. Total: every report gets a verdict, and only `moved` has an effect.
+--
+-- $15 says whether this call may move tasks whose end concerns others (`has_dependants`): the caller
+-- then carries out the consequences in the same transaction. Without it they are left where they are.
+with reports as materialized (
+    select r.*
+    from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bool[], $12::text[], $13::uuid[])
+         with ordinality as r (task_id, attempt, agent_id, worker_id, to_state, output, metrics, git_info, verification, checked, actor_type, actor_id, place)
+),
+-- Rows are locked in the order of their ids, so that two batches cannot wait for each other.
+held as materialized (
+    select l.*
+    from task_leases l
+    where l.tenant_id = $1 and l.task_id = any($2)
+    order by l.task_id
+    for update
+),
+judged as materialized (
+    select r.place, r.to_state, r.output, r.metrics, r.git_info, r.verification, r.actor_type, r.actor_id, r.task_id as reported_id,
+           l.*,
+           case when l.task_id is null then 'absent'
+                when r.attempt is null and l.fenced then 'attempt_missing'
+                when r.attempt <> l.attempt then 'stale'
+                when r.agent_id <> l.agent_id or (r.worker_id is not null and r.worker_id is distinct from l.worker_id) then 'not_holder'
+                when not (l.state = any($14::text[])) then 'not_started'
+                when l.has_output_schema and not r.checked then 'check_output'
+                when l.has_dependants and not $15::bool then 'has_dependants'
+                else 'moved'
+           end as verdict
+    from reports r
+    left join held l on l.task_id = r.task_id
+),
+gone as (
+    delete from task_leases l
+    using judged j
+    where l.tenant_id = $1 and l.task_id = any($2) and l.task_id = j.task_id and j.verdict = 'moved'
+    returning j.*
+),
+ended as (
+    insert into task_results (
+        tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
+        workspace_id, workflow_id, has_dependants, state_changed_at, progress, state, agent_id, worker_id,
+        claimed_at, started_at, output, metrics, git_info, verification
+    )
+    select tenant_id, task_id, attempt, task_seq + 1, retry_count, abandon_count, rework_count, lane, priority, seq,
+           workspace_id, workflow_id, has_dependants, clock_timestamp(), progress, 'completed', agent_id, worker_id,
+           claimed_at, started_at, output::json, metrics::json, git_info::json, verification::json
+    from gone
+    where to_state = 'completed'
+),
+parked as (
+    insert into task_parked (
+        tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
+        workspace_id, workflow_id, has_dependants, state_changed_at, progress, state, agent_id, worker_id,
+        claimed_at, started_at, output, metrics, git_info, verification
+    )
+    select tenant_id, task_id, attempt, task_seq + 1, retry_count, abandon_count, rework_count, lane, priority, seq,
+           workspace_id, workflow_id, has_dependants, clock_timestamp(), progress, to_state, agent_id, worker_id,
+           claimed_at, started_at, output::json, metrics::json, git_info::json, verification::json
+    from gone
+    where to_state <> 'completed'
+),
+told as (
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced)
+    select $1, 'task.state_changed', 'task', task_id, actor_type, actor_id, task_seq + 1, attempt, state, to_state,
+           case to_state when 'completed' then 'complete' else 'hold_for_assessment' end, fenced
+    from gone
+    order by task_id
+)
+select j.place as "place!", j.verdict as "verdict!", j.attempt as "attempt?", j.state as "state?"
+from judged j
+order by j.place

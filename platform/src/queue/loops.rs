@@ -1,0 +1,182 @@
+//! What happens to drawers by itself: leases end, tasks become due, replicas show that they live.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::{TaskError, TaskState, TenantId};
+use uuid::Uuid;
+
+use super::moves::{Destination, Order};
+use super::store;
+use crate::app::App;
+use crate::consequences;
+use crate::error::Error;
+use crate::loops::Turn;
+
+/// Tasks that one turn of a loop moves at most, so that a mass failure is worked off over several turns.
+const TASKS_PER_TURN: i64 = 500;
+/// Silence of all replicas beyond which nobody could have renewed a lease.
+const OUTAGE_SECONDS: f64 = 3.0;
+/// An expiry is looked for this soon after the lease ends.
+const EXPIRY_SLACK: Duration = Duration::from_millis(20);
+
+/// Loop body: tasks whose holder was silent for too long go back to the queue. After `max_abandons`
+/// they fail: what kills its worker again and again must not go on doing so.
+///
+/// # Errors
+/// Those of the database.
+pub async fn expire_leases(app: App) -> Result<Turn, Error> {
+    let mut tx = app.db.begin_internal().await?;
+    let expired = store::expired(tx.conn(), OUTAGE_SECONDS, TASKS_PER_TURN).await?;
+    let changed = expired.len() as u64;
+    let mut orders: BTreeMap<TenantId, Vec<Order>> = BTreeMap::new();
+    for lease in expired {
+        let abandons = lease.abandon_count + 1;
+        let is_poison = abandons > lease.max_abandons;
+        let to = if is_poison {
+            Destination::Ended(TaskState::Failed)
+        } else {
+            Destination::Ready { keeps_place: true }
+        };
+        let mut order = Order::by_system(
+            lease.task,
+            vec![TaskState::Claimed, TaskState::InProgress],
+            to,
+            "lose_lease",
+        );
+        order.attempt = Some(lease.attempt);
+        order.abandons = 1;
+        order.forgets_outcome = !is_poison;
+        if is_poison {
+            let error = TaskError {
+                category: Some("infrastructure".to_owned()),
+                message: format!(
+                    "{abandons} holders fell silent while they worked on this task; the last one was agent {}",
+                    lease.agent
+                ),
+                recoverable: Some(false),
+                details: None,
+            };
+            order.outcome.error = Some(serde_json::to_string(&error)?);
+        }
+        let data = serde_json::json!({"agent_id": lease.agent, "worker_id": lease.worker, "abandon_count": abandons});
+        order.event_data = Some(data.to_string());
+        tracing::info!(
+            task.id = %lease.task, task.attempt = lease.attempt, agent.id = %lease.agent,
+            "lease expired, task {} {}", lease.task, if is_poison { "failed" } else { "returned to the queue" }
+        );
+        orders.entry(lease.tenant).or_default().push(order);
+    }
+    for (tenant, orders) in orders {
+        consequences::move_and_follow(&mut tx, tenant, &orders).await?;
+    }
+    let next = store::next_expiry(tx.conn()).await?;
+    tx.commit(&app).await?;
+    metrics::counter!("stint_lease_losses_total").increment(changed);
+    // Some leases may be expired but locked: they are looked at again after the longest sleep.
+    let again_in = next
+        .filter(|seconds| *seconds > 0.0)
+        .map(|seconds| Duration::from_secs_f64(seconds) + EXPIRY_SLACK);
+    Ok(Turn {
+        changed,
+        again_in: if changed == TASKS_PER_TURN as u64 {
+            Some(Duration::ZERO)
+        } else {
+            again_in
+        },
+    })
+}
+
+/// Loop body: delayed tasks and retries become ready when they are due, whether or not anyone claims.
+///
+/// # Errors
+/// Those of the database.
+pub async fn release_due(app: App) -> Result<Turn, Error> {
+    let mut tx = app.db.begin_internal().await?;
+    let due = store::due(tx.conn(), TASKS_PER_TURN).await?;
+    let changed = due.len() as u64;
+    let mut orders: BTreeMap<TenantId, Vec<Order>> = BTreeMap::new();
+    for (tenant, task) in due {
+        let order = Order::by_system(
+            task,
+            vec![TaskState::Pending],
+            Destination::Ready { keeps_place: false },
+            "become_ready",
+        );
+        orders.entry(tenant).or_default().push(order);
+    }
+    for (tenant, orders) in orders {
+        super::move_tasks(&mut tx, tenant, &orders).await?;
+    }
+    let next = store::next_due(tx.conn()).await?;
+    tx.commit(&app).await?;
+    Ok(Turn {
+        changed,
+        again_in: next.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
+    })
+}
+
+/// Loop body: attempts that take longer than their task allows fail, with the retries that are due to them.
+///
+/// # Errors
+/// Those of the database.
+pub async fn time_out_tasks(app: App) -> Result<Turn, Error> {
+    let mut tx = app.db.begin_internal().await?;
+    let overdue = store::timed_out(tx.conn(), TASKS_PER_TURN).await?;
+    let changed = overdue.len() as u64;
+    let mut by_tenant: BTreeMap<TenantId, Vec<_>> = BTreeMap::new();
+    for (tenant, task, attempt) in overdue {
+        by_tenant.entry(tenant).or_default().push((task, attempt));
+    }
+    for (tenant, attempts) in by_tenant {
+        crate::tasks::fail_timed_out(&mut tx, tenant, &attempts).await?;
+    }
+    tx.commit(&app).await?;
+    Ok(changed.into())
+}
+
+/// Loop body: looks into lanes that claims wait for, or that are remembered as empty. A note about new
+/// work may have been lost; this finds it at the latest.
+///
+/// # Errors
+/// Those of the database.
+pub async fn look_for_work(app: App) -> Result<Turn, Error> {
+    let watched = app.hints.watched();
+    if watched.is_empty() {
+        return Ok(Turn::default());
+    }
+    let tenants: Vec<Uuid> = watched.iter().map(|(tenant, ..)| tenant.uuid()).collect();
+    let lanes: Vec<String> = watched.into_iter().map(|(_, lane, _)| lane).collect();
+    let mut db = app.db.internal().await?;
+    let found = store::depths(&mut db, &tenants, &lanes).await?;
+    let changed = found.len() as u64;
+    for (tenant, lane, tasks) in found {
+        app.hints.work_ready(tenant, &lane, tasks);
+    }
+    Ok(changed.into())
+}
+
+/// Loop body: shows that a replica lives, and gives leases back the time in which none did.
+///
+/// # Errors
+/// Those of the database.
+pub async fn keep_pulse(app: App) -> Result<Turn, Error> {
+    let mut db = app.db.internal().await?;
+    let extended = store::keep_pulse(&mut db, OUTAGE_SECONDS).await?;
+    if extended > 0 {
+        tracing::warn!(
+            leases = extended,
+            "no replica could reach the database for a while; all leases were extended"
+        );
+    }
+    Ok(extended.unsigned_abs().into())
+}
+
+/// Loop body: forgets which claim request got what.
+///
+/// # Errors
+/// Those of the database.
+pub async fn forget_claim_requests(app: App) -> Result<u64, Error> {
+    let mut db = app.db.internal().await?;
+    store::forget_claim_requests(&mut db).await
+}

@@ -1,0 +1,142 @@
+//! Creating: facts into `tasks`, a row into the first drawer.
+
+use protocol::{TaskId, TenantId};
+use sqlx::PgConnection;
+use sqlx::types::chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// A task that is about to be made: its facts as they are stored.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "named like the columns they are written to")]
+pub struct NewTask {
+    pub id: TaskId,
+    pub request_holder: Uuid,
+    pub request_id: Option<String>,
+    pub fingerprint: Option<Vec<u8>>,
+    pub title: String,
+    pub description: Option<String>,
+    pub task_type: &'static str,
+    pub task_kind: &'static str,
+    pub role: Option<String>,
+    pub stage_name: Option<String>,
+    pub priority: i16,
+    pub workspace_id: Option<Uuid>,
+    pub parent_id: Option<Uuid>,
+    pub preferred_agent_id: Option<Uuid>,
+    pub preferred_worker_id: Option<Uuid>,
+    pub is_orchestrator_task: bool,
+    pub timeout_minutes: i32,
+    pub max_abandons: i32,
+    pub on_dependency_failure: &'static str,
+    pub depends_on: Vec<Uuid>,
+    pub has_output_schema: bool,
+    pub retry_policy: Option<String>,
+    pub settings: String,
+    pub input: String,
+    pub context: String,
+    pub role_config: String,
+    pub environment: String,
+    pub resource_bindings: String,
+    pub metadata: String,
+    pub lane: String,
+    pub available_at: Option<DateTime<Utc>>,
+    pub actor_type: &'static str,
+    pub actor: Uuid,
+}
+
+/// What became of a new task.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    /// False when its request id was used before: then nothing was made.
+    pub is_made: bool,
+    /// Whether it can be claimed at once.
+    pub is_ready: bool,
+}
+
+struct Row {
+    #[expect(dead_code, reason = "rows come in the order of the tasks")]
+    place: i64,
+    is_made: bool,
+    is_ready: bool,
+}
+
+/// Creates tasks: one answer per task, in their order.
+///
+/// `blocked` says how many unfinished tasks each waits for; their rows are locked by the caller.
+///
+/// # Errors
+/// Those of the database.
+pub async fn place(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    tasks: &[&NewTask],
+    blocked: &[i32],
+) -> Result<Vec<Placed>, Error> {
+    macro_rules! column {
+        ($field:ident) => {
+            tasks
+                .iter()
+                .map(|task| task.$field.clone())
+                .collect::<Vec<_>>()
+        };
+    }
+    let ids: Vec<Uuid> = tasks.iter().map(|task| task.id.uuid()).collect();
+    // An array of arrays would be flattened by unnest: each list travels as an array literal.
+    let depends_on: Vec<String> = tasks
+        .iter()
+        .map(|task| {
+            let ids: Vec<String> = task.depends_on.iter().map(Uuid::to_string).collect();
+            format!("{{{}}}", ids.join(","))
+        })
+        .collect();
+    let rows = sqlx::query_file_as!(
+        Row,
+        "src/queue/place.sql",
+        tenant.uuid(),
+        &ids,
+        &column!(request_holder),
+        &column!(request_id) as &[Option<String>],
+        &column!(fingerprint) as &[Option<Vec<u8>>],
+        &column!(title),
+        &column!(description) as &[Option<String>],
+        &column!(task_type) as &[&str],
+        &column!(task_kind) as &[&str],
+        &column!(role) as &[Option<String>],
+        &column!(stage_name) as &[Option<String>],
+        &column!(priority),
+        &column!(workspace_id) as &[Option<Uuid>],
+        &column!(parent_id) as &[Option<Uuid>],
+        &column!(preferred_agent_id) as &[Option<Uuid>],
+        &column!(preferred_worker_id) as &[Option<Uuid>],
+        &column!(is_orchestrator_task),
+        &column!(timeout_minutes),
+        &column!(max_abandons),
+        &column!(on_dependency_failure) as &[&str],
+        &depends_on,
+        &column!(has_output_schema),
+        &column!(retry_policy) as &[Option<String>],
+        &column!(settings),
+        &column!(input),
+        &column!(context),
+        &column!(role_config),
+        &column!(environment),
+        &column!(resource_bindings),
+        &column!(metadata),
+        &column!(lane),
+        blocked,
+        &column!(available_at) as &[Option<DateTime<Utc>>],
+        &column!(actor_type) as &[&str],
+        &column!(actor),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Placed {
+            is_made: row.is_made,
+            is_ready: row.is_ready,
+        })
+        .collect())
+}

@@ -1,0 +1,211 @@
+//! The hot reports of a holder: it has begun, it is done.
+
+use protocol::{AgentId, TaskId, TaskState, TenantId, WorkerId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// Who reports on which task.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt that reports, if it names itself.
+    pub attempt: Option<i32>,
+    /// The agent that must hold it.
+    pub agent: Option<AgentId>,
+    /// The worker whose agent must hold it.
+    pub worker: Option<WorkerId>,
+    /// What kind of caller reports.
+    pub actor_type: &'static str,
+    /// Which caller reports.
+    pub actor: Uuid,
+}
+
+/// A reported output.
+#[derive(Clone, Debug)]
+pub struct Completion {
+    /// Who reports on which task.
+    pub report: Report,
+    /// Completed, or waiting for an assessment.
+    pub to: TaskState,
+    /// What came out, as JSON text.
+    pub output: String,
+    /// What the holder measured, as JSON text.
+    pub metrics: Option<String>,
+    /// What the holder did with git, as JSON text.
+    pub git_info: Option<String>,
+    /// What the holder verified, as JSON text.
+    pub verification: Option<String>,
+    /// Whether the output was checked against the task's schema.
+    pub is_checked: bool,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took effect.
+    Moved,
+    /// It had taken effect before.
+    Replayed,
+    /// No attempt holds the task now, or there is no such task.
+    Absent,
+    /// Another attempt holds it: this one.
+    Stale(i32),
+    /// The attempt is right, but its holder is another one.
+    NotHolder,
+    /// The holder must name its attempt.
+    AttemptMissing,
+    /// It must be started first.
+    NotStarted,
+    /// The output must be checked against the task's schema first.
+    CheckOutput,
+    /// The end of the task concerns others: report in a transaction.
+    HasDependants,
+}
+
+struct Row {
+    #[expect(dead_code, reason = "rows come in the order of the reports")]
+    place: i64,
+    verdict: String,
+    attempt: Option<i32>,
+    #[expect(dead_code, reason = "told for people who run the statement by hand")]
+    state: Option<String>,
+}
+
+impl Row {
+    fn verdict(&self) -> Result<Verdict, Error> {
+        Ok(match self.verdict.as_str() {
+            "moved" => Verdict::Moved,
+            "replayed" => Verdict::Replayed,
+            "absent" => Verdict::Absent,
+            "stale" => Verdict::Stale(self.attempt.unwrap_or_default()),
+            "not_holder" => Verdict::NotHolder,
+            "attempt_missing" => Verdict::AttemptMissing,
+            "not_started" => Verdict::NotStarted,
+            "check_output" => Verdict::CheckOutput,
+            "has_dependants" => Verdict::HasDependants,
+            unknown => {
+                return Err(anyhow::anyhow!("a report has the unknown verdict {unknown}").into());
+            }
+        })
+    }
+}
+
+struct Columns<'a> {
+    tasks: Vec<Uuid>,
+    attempts: Vec<Option<i32>>,
+    agents: Vec<Option<Uuid>>,
+    workers: Vec<Option<Uuid>>,
+    actor_types: Vec<&'a str>,
+    actors: Vec<Uuid>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(reports: impl Iterator<Item = &'a Report> + Clone) -> Self {
+        Self {
+            tasks: reports.clone().map(|report| report.task.uuid()).collect(),
+            attempts: reports.clone().map(|report| report.attempt).collect(),
+            agents: reports
+                .clone()
+                .map(|report| report.agent.map(AgentId::uuid))
+                .collect(),
+            workers: reports
+                .clone()
+                .map(|report| report.worker.map(WorkerId::uuid))
+                .collect(),
+            actor_types: reports.clone().map(|report| report.actor_type).collect(),
+            actors: reports.map(|report| report.actor).collect(),
+        }
+    }
+}
+
+/// Marks held tasks as begun: one verdict per report, in their order.
+///
+/// # Errors
+/// Those of the database.
+pub async fn start(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    reports: &[&Report],
+) -> Result<Vec<Verdict>, Error> {
+    let columns = Columns::of(reports.iter().copied());
+    let rows = sqlx::query_file_as!(
+        Row,
+        "src/queue/start.sql",
+        tenant.uuid(),
+        &columns.tasks,
+        &columns.attempts as &[Option<i32>],
+        &columns.agents as &[Option<Uuid>],
+        &columns.workers as &[Option<Uuid>],
+        &columns.actor_types as &[&str],
+        &columns.actors,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(Row::verdict).collect()
+}
+
+/// Takes reported outputs: one verdict per report, in their order.
+///
+/// `carries_consequences` says that the caller carries out what follows for others in the same
+/// transaction; otherwise tasks whose end concerns others are left where they are.
+///
+/// # Errors
+/// Those of the database.
+pub async fn complete(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    completions: &[&Completion],
+    carries_consequences: bool,
+) -> Result<Vec<Verdict>, Error> {
+    let columns = Columns::of(completions.iter().map(|completion| &completion.report));
+    let to_states: Vec<&str> = completions
+        .iter()
+        .map(|completion| completion.to.as_str())
+        .collect();
+    let outputs: Vec<&str> = completions
+        .iter()
+        .map(|completion| completion.output.as_str())
+        .collect();
+    let metrics: Vec<Option<&str>> = completions
+        .iter()
+        .map(|completion| completion.metrics.as_deref())
+        .collect();
+    let git_infos: Vec<Option<&str>> = completions
+        .iter()
+        .map(|completion| completion.git_info.as_deref())
+        .collect();
+    let verifications: Vec<Option<&str>> = completions
+        .iter()
+        .map(|completion| completion.verification.as_deref())
+        .collect();
+    let checked: Vec<bool> = completions
+        .iter()
+        .map(|completion| completion.is_checked)
+        .collect();
+    let allowed = crate::tasks::states_before(protocol::TaskMove::Complete);
+    let rows = sqlx::query_file_as!(
+        Row,
+        "src/queue/complete.sql",
+        tenant.uuid(),
+        &columns.tasks,
+        &columns.attempts as &[Option<i32>],
+        &columns.agents as &[Option<Uuid>],
+        &columns.workers as &[Option<Uuid>],
+        &to_states as &[&str],
+        &outputs as &[&str],
+        &metrics as &[Option<&str>],
+        &git_infos as &[Option<&str>],
+        &verifications as &[Option<&str>],
+        &checked,
+        &columns.actor_types as &[&str],
+        &columns.actors,
+        &allowed as &[&str],
+        carries_consequences,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(Row::verdict).collect()
+}

@@ -1,0 +1,45 @@
+-- Marks held tasks as begun, and renews their leases. Total: every report gets a verdict.
+with reports as materialized (
+    select r.*
+    from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::text[], $7::uuid[])
+         with ordinality as r (task_id, attempt, agent_id, worker_id, actor_type, actor_id, place)
+),
+held as materialized (
+    select l.*
+    from task_leases l
+    where l.tenant_id = $1 and l.task_id = any($2)
+    order by l.task_id
+    for update
+),
+judged as materialized (
+    select r.place, r.actor_type, r.actor_id, l.*,
+           case when l.task_id is null then 'absent'
+                when r.attempt is null and l.fenced then 'attempt_missing'
+                when r.attempt <> l.attempt then 'stale'
+                when r.agent_id <> l.agent_id or (r.worker_id is not null and r.worker_id is distinct from l.worker_id) then 'not_holder'
+                when l.state = 'in_progress' then 'replayed'
+                else 'moved'
+           end as verdict
+    from reports r
+    left join held l on l.task_id = r.task_id
+),
+begun as (
+    update task_leases l
+    set state = 'in_progress',
+        state_changed_at = clock_timestamp(),
+        started_at = clock_timestamp(),
+        task_seq = l.task_seq + 1,
+        expires_at = greatest(l.expires_at, clock_timestamp() + make_interval(secs => l.lease_seconds))
+    from judged j
+    where l.tenant_id = $1 and l.task_id = any($2) and l.task_id = j.task_id and j.verdict = 'moved'
+    returning j.actor_type, j.actor_id, l.task_id, l.task_seq, l.attempt, l.fenced
+),
+told as (
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced)
+    select $1, 'task.state_changed', 'task', task_id, actor_type, actor_id, task_seq, attempt, 'claimed', 'in_progress', 'start', fenced
+    from begun
+    order by task_id
+)
+select j.place as "place!", j.verdict as "verdict!", j.attempt as "attempt?", j.state as "state?"
+from judged j
+order by j.place

@@ -1,0 +1,547 @@
+//! The statements that write the drawers, but for the long ones, which have files of their own.
+
+use std::collections::{HashMap, HashSet};
+
+use protocol::{AgentId, TaskId, TaskState, TenantId, WorkerId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::moves::{Columns, Moved, Order};
+use crate::error::Error;
+
+/// One row of `move_tasks.sql`.
+pub(super) struct MoveRow {
+    #[expect(dead_code, reason = "rows come in the order of the orders")]
+    place: i64,
+    pub(super) verdict: String,
+    from_state: Option<String>,
+    attempt: Option<i32>,
+    pub(super) lane: Option<String>,
+    has_dependants: Option<bool>,
+    agent_id: Option<Uuid>,
+    worker_id: Option<Uuid>,
+    error: Option<String>,
+    output: Option<String>,
+}
+
+impl MoveRow {
+    pub(super) fn answer(self) -> Result<Moved, Error> {
+        let state = self
+            .from_state
+            .as_deref()
+            .ok_or_else(|| anyhow::anyhow!("a task that was found has no state"))?
+            .parse::<TaskState>()
+            .map_err(anyhow::Error::from)?;
+        let attempt = self.attempt.unwrap_or_default();
+        Ok(if self.verdict == "moved" {
+            Moved::Yes {
+                from: state,
+                attempt,
+                has_dependants: self.has_dependants.unwrap_or_default(),
+                agent: self.agent_id,
+                worker: self.worker_id,
+            }
+        } else {
+            Moved::Elsewhere {
+                state,
+                attempt,
+                error: self.error,
+                output: self.output,
+            }
+        })
+    }
+}
+
+/// Runs `move_tasks.sql` once.
+pub(super) async fn move_tasks(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    orders: &[&Order],
+) -> Result<Vec<MoveRow>, Error> {
+    macro_rules! column {
+        ($($field:ident).+) => {
+            orders.iter().map(|order| order.$($field).+.clone()).collect::<Vec<_>>()
+        };
+    }
+    let columns = Columns::of(orders);
+    sqlx::query_file_as!(
+        MoveRow,
+        "src/queue/move_tasks.sql",
+        tenant.uuid(),
+        &columns.tasks,
+        &columns.from,
+        &columns.attempts as &[Option<i32>],
+        &columns.to as &[&str],
+        &columns.delays as &[Option<f64>],
+        &columns.keeps_place,
+        &column!(retries),
+        &column!(abandons),
+        &column!(reworks),
+        &column!(forgets_outcome),
+        &column!(outcome.output) as &[Option<String>],
+        &column!(outcome.error) as &[Option<String>],
+        &column!(outcome.metrics) as &[Option<String>],
+        &column!(outcome.git_info) as &[Option<String>],
+        &column!(outcome.verification) as &[Option<String>],
+        &column!(outcome.progress) as &[Option<String>],
+        &column!(reason) as &[&str],
+        &column!(actor_type) as &[&str],
+        &column!(actor) as &[Option<Uuid>],
+        &column!(event_data) as &[Option<String>],
+    )
+    .fetch_all(db)
+    .await
+    .map_err(Error::from)
+}
+
+/// Counts ended tasks off; tells in which lanes how many tasks became ready.
+pub(super) async fn unblock(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    ended: &[TaskId],
+    policies: Option<&[&str]>,
+) -> Result<Vec<(String, u32)>, Error> {
+    let ended: Vec<Uuid> = ended.iter().map(|task| task.uuid()).collect();
+    let rows = sqlx::query_file!(
+        "src/queue/unblock.sql",
+        tenant.uuid(),
+        &ended,
+        policies as Option<&[&str]>
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.lane, u32::try_from(row.tasks).unwrap_or(u32::MAX)))
+        .collect())
+}
+
+/// Which of these tasks exist.
+pub(super) async fn existing(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    tasks: &[Uuid],
+) -> Result<HashSet<Uuid>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select id from tasks where tenant_id = $1 and id = any($2)",
+        tenant.uuid(),
+        tasks
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(ids.into_iter().collect())
+}
+
+/// Locks tasks that a new one depends on, and marks them as having dependants, so that whoever ends them
+/// afterwards counts the new one off. Answers with their states; unknown ids are left out.
+///
+/// A task that moves between two drawers meanwhile is seen in neither; it is looked for again.
+///
+/// # Errors
+/// Those of the database.
+pub async fn lock_predecessors(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, TaskState>, Error> {
+    let mut found = HashMap::new();
+    let mut open: Vec<Uuid> = ids.to_vec();
+    open.sort_unstable();
+    open.dedup();
+    let known = existing(db, tenant, &open).await?;
+    open.retain(|id| known.contains(id));
+    while !open.is_empty() {
+        let rows = sqlx::query!(
+            r#"with w as materialized (
+                   select task_id, has_dependants from task_waiting
+                   where tenant_id = $1 and task_id = any($2) order by task_id for key share
+               ),
+               q as materialized (
+                   select task_id, has_dependants from task_queue
+                   where tenant_id = $1 and task_id = any($2) order by task_id for key share
+               ),
+               l as materialized (
+                   select task_id, has_dependants, state from task_leases
+                   where tenant_id = $1 and task_id = any($2) order by task_id for key share
+               ),
+               p as materialized (
+                   select task_id, has_dependants, state from task_parked
+                   where tenant_id = $1 and task_id = any($2) order by task_id for key share
+               ),
+               r as materialized (
+                   select task_id, has_dependants, state from task_results
+                   where tenant_id = $1 and task_id = any($2) order by task_id for key share
+               ),
+               mark_w as (update task_waiting t set has_dependants = true from w
+                          where t.tenant_id = $1 and t.task_id = w.task_id and not w.has_dependants),
+               mark_q as (update task_queue t set has_dependants = true from q
+                          where t.tenant_id = $1 and t.task_id = q.task_id and not q.has_dependants),
+               mark_l as (update task_leases t set has_dependants = true from l
+                          where t.tenant_id = $1 and t.task_id = l.task_id and not l.has_dependants),
+               mark_p as (update task_parked t set has_dependants = true from p
+                          where t.tenant_id = $1 and t.task_id = p.task_id and not p.has_dependants),
+               mark_r as (update task_results t set has_dependants = true from r
+                          where t.tenant_id = $1 and t.task_id = r.task_id and not r.has_dependants)
+               select task_id as "task_id!", 'pending' as "state!" from w
+               union all select task_id, 'ready' from q
+               union all select task_id, state from l
+               union all select task_id, state from p
+               union all select task_id, state from r"#,
+            tenant.uuid(),
+            &open,
+        )
+        .fetch_all(&mut *db)
+        .await?;
+        for row in rows {
+            found.insert(
+                row.task_id,
+                row.state
+                    .parse::<TaskState>()
+                    .map_err(anyhow::Error::from)?,
+            );
+        }
+        open.retain(|id| !found.contains_key(id));
+    }
+    Ok(found)
+}
+
+/// Takes back a claim whose client has gone before it got its answer: no abandon, no trace but its events.
+///
+/// # Errors
+/// Those of the database.
+pub async fn unclaim(
+    tx: &mut crate::db::Tx,
+    tenant: TenantId,
+    task: TaskId,
+    attempt: i32,
+) -> Result<(), Error> {
+    let mut order = Order::by_system(
+        task,
+        vec![TaskState::Claimed, TaskState::InProgress],
+        super::Destination::Ready { keeps_place: true },
+        "claimant_gone",
+    );
+    order.attempt = Some(attempt);
+    order.forgets_outcome = true;
+    super::move_tasks(tx, tenant, &[order]).await?;
+    Ok(())
+}
+
+/// Gives a waiting or ready task another priority. It goes behind those that have it already.
+///
+/// # Errors
+/// Those of the database.
+pub async fn reprioritise(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    task: TaskId,
+    priority: i16,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "with queued as (
+             update task_queue set priority = $3, seq = nextval('task_queue_seq') where tenant_id = $1 and task_id = $2
+         ),
+         waiting as (update task_waiting set priority = $3 where tenant_id = $1 and task_id = $2),
+         leased as (update task_leases set priority = $3 where tenant_id = $1 and task_id = $2),
+         parked as (update task_parked set priority = $3 where tenant_id = $1 and task_id = $2)
+         update task_results set priority = $3 where tenant_id = $1 and task_id = $2",
+        tenant.uuid(),
+        task.uuid(),
+        priority,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A lease whose time is over, or an attempt that took too long.
+pub(super) struct Overdue {
+    pub(super) tenant: TenantId,
+    pub(super) task: TaskId,
+    pub(super) attempt: i32,
+    pub(super) abandon_count: i32,
+    pub(super) max_abandons: i32,
+    pub(super) agent: AgentId,
+    pub(super) worker: Option<WorkerId>,
+}
+
+/// Locks leases that have expired, oldest first. None while renewals may have been impossible: the pulse
+/// of the replicas is older than the outage threshold.
+pub(super) async fn expired(
+    db: &mut PgConnection,
+    outage_seconds: f64,
+    limit: i64,
+) -> Result<Vec<Overdue>, Error> {
+    let rows = sqlx::query!(
+        r#"with due as materialized (
+               select l.tenant_id, l.task_id, l.attempt, l.abandon_count, l.agent_id, l.worker_id
+               from task_leases l
+               where l.expires_at < clock_timestamp()
+                 and (select beat_at > clock_timestamp() - make_interval(secs => $1) from platform_pulse)
+               order by l.expires_at
+               limit $2
+               for update skip locked
+           )
+           select d.tenant_id, d.task_id, d.attempt, d.abandon_count, d.agent_id, d.worker_id, t.max_abandons
+           from due d
+           join tasks t on t.tenant_id = d.tenant_id and t.id = d.task_id"#,
+        outage_seconds,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Overdue {
+            tenant: row.tenant_id.into(),
+            task: row.task_id.into(),
+            attempt: row.attempt,
+            abandon_count: row.abandon_count,
+            max_abandons: row.max_abandons,
+            agent: row.agent_id.into(),
+            worker: row.worker_id.map(Into::into),
+        })
+        .collect())
+}
+
+/// Seconds until the next lease ends, if there is one.
+pub(super) async fn next_expiry(db: &mut PgConnection) -> Result<Option<f64>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select extract(epoch from min(expires_at) - clock_timestamp())::float8 as "seconds?" from task_leases"#
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Locks attempts that take longer than their task allows.
+pub(super) async fn timed_out(
+    db: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<(TenantId, TaskId, i32)>, Error> {
+    let rows = sqlx::query!(
+        "select tenant_id, task_id, attempt from task_leases
+         where deadline_at < clock_timestamp()
+         order by task_id
+         limit $1
+         for update skip locked",
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.tenant_id.into(), row.task_id.into(), row.attempt))
+        .collect())
+}
+
+/// Locks waiting tasks that are due.
+pub(super) async fn due(
+    db: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<(TenantId, TaskId)>, Error> {
+    let rows = sqlx::query!(
+        "select tenant_id, task_id from task_waiting
+         where blocked_count = 0 and available_at <= clock_timestamp()
+         order by available_at
+         limit $1
+         for update skip locked",
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.tenant_id.into(), row.task_id.into()))
+        .collect())
+}
+
+/// Seconds until the next waiting task is due, if there is one.
+pub(super) async fn next_due(db: &mut PgConnection) -> Result<Option<f64>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select extract(epoch from min(available_at) - clock_timestamp())::float8 as "seconds?"
+           from task_waiting
+           where blocked_count = 0"#
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// How many tasks lie in each of these lanes, counted to 100.
+pub(super) async fn depths(
+    db: &mut PgConnection,
+    tenants: &[Uuid],
+    lanes: &[String],
+) -> Result<Vec<(TenantId, String, u32)>, Error> {
+    let rows = sqlx::query!(
+        r#"select w.tenant_id as "tenant_id!", w.lane as "lane!", found.tasks as "tasks!"
+           from unnest($1::uuid[], $2::text[]) as w (tenant_id, lane)
+           cross join lateral (
+               select count(*) as tasks
+               from (select from task_queue q where q.tenant_id = w.tenant_id and q.lane = w.lane limit 100) counted
+           ) found
+           where found.tasks > 0"#,
+        tenants,
+        lanes,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            (
+                row.tenant_id.into(),
+                row.lane,
+                u32::try_from(row.tasks).unwrap_or(u32::MAX),
+            )
+        })
+        .collect())
+}
+
+/// Keeps the pulse of the replicas. After an outage it first gives every lease that lived when it began
+/// another full length, because nobody could renew it. Answers with how many were extended.
+pub(super) async fn keep_pulse(db: &mut PgConnection, outage_seconds: f64) -> Result<i64, Error> {
+    let row = sqlx::query!(
+        r#"with before as materialized (
+               select beat_at from platform_pulse where id = 1 for update
+           ),
+           extended as (
+               update task_leases l
+               set expires_at = clock_timestamp() + make_interval(secs => l.lease_seconds),
+                   deadline_at = l.deadline_at + (clock_timestamp() - b.beat_at)
+               from before b
+               where b.beat_at < clock_timestamp() - make_interval(secs => $1) and l.expires_at > b.beat_at
+               returning 1
+           ),
+           kept as (
+               update platform_pulse p set beat_at = clock_timestamp() from before where p.id = 1
+           )
+           select count(*) as "extended!",
+                  -- A lost beat does no harm; a lost extension would.
+                  case when count(*) = 0 then set_config('synchronous_commit', 'off', true) end as relaxed
+           from extended"#,
+        outage_seconds,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(row.extended)
+}
+
+/// Forgets which claim request got what, once no client can still repeat it.
+pub(super) async fn forget_claim_requests(db: &mut PgConnection) -> Result<u64, Error> {
+    let forgotten = sqlx::query!(
+        "delete from claim_requests c
+         using (select tenant_id, agent_id, request_id from claim_requests
+                where claimed_at < clock_timestamp() - interval '24 hours'
+                order by claimed_at limit 5000 for update skip locked) old
+         where c.tenant_id = old.tenant_id and c.agent_id = old.agent_id and c.request_id = old.request_id"
+    )
+    .execute(db)
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// A waiting task that ends because one it depends on did not complete.
+pub struct Dependant {
+    /// The waiting task.
+    pub task: TaskId,
+    /// One of the tasks that did not complete.
+    pub needs: TaskId,
+    /// What becomes of it: `fail` or `cancel`.
+    pub policy: String,
+}
+
+/// The waiting tasks that end because one of these did not complete.
+///
+/// # Errors
+/// Those of the database.
+pub async fn dependants_that_end(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    ended: &[TaskId],
+) -> Result<Vec<Dependant>, Error> {
+    let ended: Vec<Uuid> = ended.iter().map(|task| task.uuid()).collect();
+    let rows = sqlx::query!(
+        "select distinct on (d.task_id) d.task_id, d.needs_id, w.on_dependency_failure
+         from task_dependencies d
+         join task_waiting w on w.tenant_id = d.tenant_id and w.task_id = d.task_id
+         where d.tenant_id = $1 and d.needs_id = any($2) and w.blocked_count > 0
+           and w.on_dependency_failure <> 'run'
+         order by d.task_id, d.needs_id",
+        tenant.uuid(),
+        &ended,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Dependant {
+            task: row.task_id.into(),
+            needs: row.needs_id.into(),
+            policy: row.on_dependency_failure,
+        })
+        .collect())
+}
+
+/// A held task with what decides about its failure.
+pub struct HeldTask {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt that holds it.
+    pub attempt: i32,
+    /// Claimed or in progress.
+    pub state: TaskState,
+    /// The agent that holds it.
+    pub agent: AgentId,
+    /// That agent's worker.
+    pub worker: Option<WorkerId>,
+    /// Whether the holder must name its attempt.
+    pub fenced: bool,
+    /// How many retries it has had.
+    pub retry_count: i32,
+    /// When a failed attempt is followed by another one, as JSON text.
+    pub retry_policy: Option<String>,
+}
+
+/// Locks held tasks, in the order of their ids.
+///
+/// # Errors
+/// Those of the database.
+pub async fn lock_held(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    tasks: &[Uuid],
+) -> Result<Vec<HeldTask>, Error> {
+    let rows = sqlx::query!(
+        r#"with held as materialized (
+               select task_id, attempt, state, agent_id, worker_id, fenced, retry_count
+               from task_leases
+               where tenant_id = $1 and task_id = any($2)
+               order by task_id
+               for update
+           )
+           select h.*, t.retry_policy::text as retry_policy
+           from held h
+           join tasks t on t.tenant_id = $1 and t.id = h.task_id"#,
+        tenant.uuid(),
+        tasks,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(HeldTask {
+                task: row.task_id.into(),
+                attempt: row.attempt,
+                state: row
+                    .state
+                    .parse::<TaskState>()
+                    .map_err(anyhow::Error::from)?,
+                agent: row.agent_id.into(),
+                worker: row.worker_id.map(Into::into),
+                fenced: row.fenced,
+                retry_count: row.retry_count,
+                retry_policy: row.retry_policy,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,56 @@
+-- Tasks have ended as their dependants need: counts them off, and queues whoever waits for nothing else.
+--
+-- The rows of the dependants are locked in the order of their ids, so that two ends of one fan-in add
+-- up. $3 restricts to dependants with one of these policies (null: all).
+with fulfilled as materialized (
+    select d.task_id, count(*)::int as count
+    from task_dependencies d
+    where d.tenant_id = $1 and d.needs_id = any($2)
+    group by d.task_id
+),
+held as materialized (
+    select w.*, f.count
+    from task_waiting w
+    join fulfilled f on f.task_id = w.task_id
+    where w.tenant_id = $1 and w.blocked_count > 0
+      and ($3::text[] is null or w.on_dependency_failure = any($3))
+    order by w.task_id
+    for update of w
+),
+judged as materialized (
+    select h.*,
+           greatest(h.blocked_count - h.count, 0) as still_blocked,
+           h.blocked_count - h.count <= 0 and coalesce(h.available_at <= clock_timestamp(), true) as is_ready
+    from held h
+),
+counted as (
+    update task_waiting w
+    set blocked_count = j.still_blocked
+    from judged j
+    where w.tenant_id = $1 and w.task_id = j.task_id and not j.is_ready
+),
+gone as (
+    delete from task_waiting w
+    using judged j
+    where w.tenant_id = $1 and w.task_id = j.task_id and j.is_ready
+    returning j.*
+),
+queued as (
+    insert into task_queue (
+        tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
+        workspace_id, workflow_id, has_dependants, state_changed_at, progress
+    )
+    select $1, task_id, attempt, task_seq + 1, retry_count, abandon_count, rework_count, lane, priority, nextval('task_queue_seq'),
+           workspace_id, workflow_id, has_dependants, clock_timestamp(), progress
+    from (select * from gone order by task_id) g
+),
+told as (
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, task_seq, attempt, from_state, to_state, reason)
+    select $1, 'task.state_changed', 'task', task_id, 'system', task_seq + 1, attempt, 'pending', 'ready', 'become_ready'
+    from gone
+    order by task_id
+)
+select lane as "lane!", count(*) as "tasks!"
+from judged
+where is_ready
+group by lane

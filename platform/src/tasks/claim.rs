@@ -1,0 +1,626 @@
+//! A holder asks for a task.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use protocol::{
+    AgentId, ClaimTask, ClaimTasks, ClaimedTask, Priority, ReasonCode, TaskState, TenantId,
+    WorkerId,
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::record::{Settings, object, word};
+use super::verdict;
+use crate::app::App;
+use crate::batch::Lane;
+use crate::db::{Note, Tx};
+use crate::error::Error;
+use crate::http::{Caller, check_length};
+use crate::queue::{self, Advance, Claimant, Claimed, Claims, Held, Taken, Woken};
+
+/// Longest a claim may wait for work. Below the 30 s that common proxies allow an idle request.
+const WAIT_SECONDS_MAX: u32 = 25;
+/// How soon a waiting claim of a holder that was full looks again: its own reports make room.
+const FULL_LOOKS_AGAIN: Duration = Duration::from_millis(500);
+/// Tags that one claim may name.
+const TAGS_MAX: usize = 100;
+/// Turns an agent may take unless its task says so, as the contract has it.
+const ITERATIONS: i32 = 800;
+/// Repetitions of a model call unless the task says so, as the contract has it.
+const LLM_RETRIES: i32 = 5;
+
+/// What waits together to be claimed commits together.
+pub struct ClaimLane;
+
+/// A claim that has been checked.
+#[derive(Clone)]
+pub struct Claim {
+    tenant: TenantId,
+    lanes: Vec<String>,
+    claimant: Claimant,
+    wait: Duration,
+    has_context: bool,
+    /// No task can suit: it names a playbook, and no task belongs to one.
+    suits_nothing: bool,
+}
+
+/// What a claim is answered.
+pub(super) enum Outcome {
+    /// A task.
+    Claimed(Box<ClaimedTask>),
+    /// The task that the same request got before.
+    Replayed(Box<ClaimedTask>),
+    /// Nothing within the wait.
+    Nothing,
+}
+
+impl Claim {
+    /// Checks everything that needs no transaction.
+    ///
+    /// # Errors
+    /// 422 for what does not fit; 403 when the key acts for someone else or is restricted; 404 for an
+    /// unknown agent.
+    pub(super) async fn admit(
+        app: &App,
+        caller: &Caller,
+        request_id: Option<String>,
+        body: ClaimTask,
+    ) -> Result<Self, Error> {
+        let tenant = caller.tenant();
+        check(&body)?;
+        // A worker key claims for its own agents, which only the agent's record tells.
+        if caller.worker().is_none() {
+            caller.must_be(Some(body.agent_id), None)?;
+        }
+        let holder = app.holders.get(app, tenant, body.agent_id).await?;
+        if caller.worker().is_some() {
+            caller.must_be(None, holder.worker)?;
+        }
+        if body.worker_id.is_some() && body.worker_id != holder.worker {
+            return Err(Error::forbidden(
+                ReasonCode::OtherIdentity,
+                format!(
+                    "agent {} does not belong to the worker that worker_id names",
+                    body.agent_id
+                ),
+            ));
+        }
+        let allowed = &caller.identity().routing_tags;
+        if let Some(outside) = body
+            .routing_tags
+            .iter()
+            .find(|tag| !allowed.is_empty() && !allowed.contains(tag))
+        {
+            return Err(Error::forbidden(
+                ReasonCode::OutsideRoutingTags,
+                format!("this key is restricted to other routing tags than {outside:?}"),
+            ));
+        }
+        let lanes = queue::lanes_of(
+            &body.routing_tags,
+            holder.mode,
+            body.agent_id,
+            holder.worker,
+            !allowed.is_empty(),
+        );
+        let claimant = Claimant {
+            agent: body.agent_id,
+            worker: holder.worker,
+            agent_capacity: holder.capacity,
+            worker_capacity: holder.worker_capacity,
+            request_id,
+            lease_seconds: body.lease_seconds.unwrap_or(holder.lease_seconds),
+            fenced: holder.is_fenced,
+            starts: body.start.unwrap_or(false),
+            workspaces: caller.workspace_filter(),
+            workflow: body.workflow_id,
+            actor_type: caller.scope().as_str(),
+            actor: caller.actor(),
+        };
+        Ok(Self {
+            tenant,
+            suits_nothing: lanes.is_empty() || body.playbook_id.is_some(),
+            lanes,
+            claimant,
+            wait: Duration::from_secs(u64::from(body.wait_seconds.unwrap_or(0))),
+            has_context: body.include_context.unwrap_or(true),
+        })
+    }
+
+    /// One of several claims of the same holder: without a wait, under a request id of its own.
+    fn sibling(&self, number: u32, request_id: Option<&str>) -> Self {
+        let mut sibling = self.clone();
+        sibling.wait = Duration::ZERO;
+        sibling.claimant.request_id = request_id.map(|id| format!("{id}#{number}"));
+        sibling
+    }
+
+    /// Whether the lanes are known to hold nothing for it, without asking the database.
+    ///
+    /// A claim with a request id may be a repetition, and a holder of capacity 1 may get back what it
+    /// holds: these must ask.
+    fn is_known_to_find_nothing(&self, app: &App) -> bool {
+        let claimant = &self.claimant;
+        claimant.request_id.is_none()
+            && (claimant.agent_capacity > 1 || app.hints.is_known_free(claimant.agent))
+            && app.hints.are_known_empty(self.tenant, &self.lanes)
+    }
+
+    async fn look(&self, app: &App) -> Result<Claimed, Error> {
+        let mut member = self.clone();
+        member.lanes = app.hints.without_known_empty(self.tenant, &self.lanes);
+        Ok(app.lanes.claim.run(member).await?.claimed)
+    }
+
+    /// Looks for a task, and waits for one if the claim says so.
+    ///
+    /// # Errors
+    /// 404 for an agent that has gone; 409 for a spent request id; 429 when too many claims wait.
+    pub(super) async fn run(self, app: &App) -> Result<Outcome, Error> {
+        let began = std::time::Instant::now();
+        let claimed = if self.suits_nothing {
+            Claimed::Nothing
+        } else {
+            self.find(app).await?
+        };
+        let outcome = match claimed {
+            Claimed::Task(held) => {
+                Outcome::Claimed(Box::new(answer(self.tenant, *held, self.has_context)?))
+            }
+            Claimed::Replayed(held) => {
+                Outcome::Replayed(Box::new(answer(self.tenant, *held, self.has_context)?))
+            }
+            Claimed::Nothing | Claimed::Full | Claimed::Draining => Outcome::Nothing,
+            Claimed::Spent { task, attempt } => {
+                return Err(verdict::lease_lost(
+                    task,
+                    Some(attempt),
+                    attempt,
+                    TaskState::Ready,
+                ));
+            }
+            Claimed::Gone => {
+                app.holders.forget(self.tenant, self.claimant.agent);
+                return Err(Error::not_found("agent", self.claimant.agent));
+            }
+        };
+        let word = match outcome {
+            Outcome::Claimed(_) => "claimed",
+            Outcome::Replayed(_) => "replayed",
+            Outcome::Nothing => "empty",
+        };
+        metrics::counter!("stint_claims_total", "outcome" => word).increment(1);
+        if self.wait.is_zero() {
+            metrics::histogram!("stint_claim_duration_seconds")
+                .record(began.elapsed().as_secs_f64());
+        }
+        Ok(outcome)
+    }
+
+    async fn find(&self, app: &App) -> Result<Claimed, Error> {
+        if self.wait.is_zero() {
+            if self.is_known_to_find_nothing(app) {
+                return Ok(Claimed::Nothing);
+            }
+            return self.look(app).await;
+        }
+        let waiting_max = app.config.limits.waiting_claims_max;
+        if app.hints.waiting_count() >= waiting_max {
+            return Err(queue::too_many_waiting(waiting_max));
+        }
+        let deadline = Instant::now() + self.wait;
+        // Join before looking: work that arrives in between must still wake us.
+        let ticket = app.hints.join(self.tenant, &self.lanes, &self.claimant);
+        loop {
+            ticket.looking();
+            let mut patience = deadline;
+            if !self.is_known_to_find_nothing(app) {
+                match self.look(app).await? {
+                    Claimed::Nothing => {}
+                    Claimed::Full => patience = deadline.min(Instant::now() + FULL_LOOKS_AGAIN),
+                    Claimed::Draining => return Ok(Claimed::Draining),
+                    found => return Ok(found),
+                }
+            }
+            let wait = ticket.wait();
+            tokio::pin!(wait);
+            let woken = tokio::select! {
+                woken = &mut wait => woken,
+                () = tokio::time::sleep_until(patience) => {
+                    if ticket.leave() {
+                        if patience < deadline {
+                            continue;
+                        }
+                        return Ok(Claimed::Nothing);
+                    }
+                    // Somebody is handing us a task at this very moment.
+                    wait.await
+                }
+                () = app.shutdown.cancelled() => {
+                    if ticket.leave() {
+                        return Ok(Claimed::Nothing);
+                    }
+                    wait.await
+                }
+            };
+            match woken {
+                Woken::Fed(claimed) => return Ok(*claimed),
+                Woken::LookAgain if Instant::now() >= deadline => return Ok(Claimed::Nothing),
+                Woken::LookAgain => {}
+            }
+        }
+    }
+}
+
+fn check(body: &ClaimTask) -> Result<(), Error> {
+    if body
+        .wait_seconds
+        .is_some_and(|seconds| seconds > WAIT_SECONDS_MAX)
+    {
+        return Err(Error::field(
+            "wait_seconds",
+            format!("must be between 0 and {WAIT_SECONDS_MAX}"),
+        ));
+    }
+    if body
+        .lease_seconds
+        .is_some_and(|seconds| !(2..=86_400).contains(&seconds))
+    {
+        return Err(Error::field("lease_seconds", "must be between 2 and 86400"));
+    }
+    if body.routing_tags.len() > TAGS_MAX {
+        return Err(Error::field(
+            "routing_tags",
+            format!("may name at most {TAGS_MAX} tags"),
+        ));
+    }
+    for tag in &body.routing_tags {
+        check_length("routing_tags", tag, 1..=255)?;
+    }
+    Ok(())
+}
+
+/// Claims several tasks: the first one waits, the others take what is there.
+///
+/// # Errors
+/// As for a single claim.
+pub(super) async fn claim_many(
+    app: &App,
+    caller: &Caller,
+    request_id: Option<String>,
+    body: ClaimTasks,
+) -> Result<Vec<ClaimedTask>, Error> {
+    if !(1..=100).contains(&body.max_tasks) {
+        return Err(Error::field("max_tasks", "must be between 1 and 100"));
+    }
+    let max_tasks = body.max_tasks;
+    let single = ClaimTask {
+        agent_id: body.agent_id,
+        worker_id: body.worker_id,
+        routing_tags: body.routing_tags,
+        workflow_id: body.workflow_id,
+        playbook_id: None,
+        include_context: body.include_context,
+        start: body.start,
+        wait_seconds: body.wait_seconds,
+        lease_seconds: body.lease_seconds,
+        request_id: None,
+    };
+    let first = Claim::admit(
+        app,
+        caller,
+        request_id.as_ref().map(|id| format!("{id}#1")),
+        single,
+    )
+    .await?;
+    let siblings: Vec<Claim> = (2..=max_tasks)
+        .map(|number| first.sibling(number, request_id.as_deref()))
+        .collect();
+    let mut tasks = Vec::new();
+    match first.run(app).await? {
+        Outcome::Claimed(task) | Outcome::Replayed(task) => tasks.push(*task),
+        Outcome::Nothing => return Ok(tasks),
+    }
+    for found in
+        futures_util::future::join_all(siblings.into_iter().map(|claim| claim.run(app))).await
+    {
+        match found {
+            Ok(Outcome::Claimed(task) | Outcome::Replayed(task)) => tasks.push(*task),
+            Ok(Outcome::Nothing) => {}
+            // What was claimed already must reach its holder; the rest is asked for again.
+            Err(error) => tracing::debug!(%error, "one of several claims found nothing"),
+        }
+    }
+    Ok(tasks)
+}
+
+/// What a claim got, and in whose name, so that it can be taken back.
+pub struct Dealt {
+    tenant: TenantId,
+    claimed: Claimed,
+}
+
+impl Lane for ClaimLane {
+    type Member = Claim;
+    type Answer = Dealt;
+    type Key = (AgentId, String);
+    const NAME: &'static str = "claim";
+
+    fn key(member: &Claim) -> Option<Self::Key> {
+        Some((member.claimant.agent, member.claimant.request_id.clone()?))
+    }
+
+    fn weight(member: &Claim) -> usize {
+        size_of::<Claim>() + member.lanes.iter().map(String::len).sum::<usize>()
+    }
+
+    /// One statement per distinct set of lanes. All in one transaction, so that a later one sees what an
+    /// earlier one took; a single one commits by itself.
+    async fn run(app: &App, members: &[Claim]) -> Result<Vec<Dealt>, Error> {
+        let groups = group(members);
+        let mut answers: Vec<Option<Claimed>> = vec![None; members.len()];
+        let mut advances = Vec::new();
+        let mut tx = if groups.len() > 1 {
+            Some(app.db.begin_internal().await?)
+        } else {
+            None
+        };
+        let mut alone = if tx.is_none() {
+            Some(app.db.internal().await?)
+        } else {
+            None
+        };
+        let observed: Vec<_> = groups
+            .values()
+            .map(|places| {
+                app.hints
+                    .observe(members[places[0]].tenant, &members[places[0]].lanes)
+            })
+            .collect();
+        for places in groups.values() {
+            let claimants: Vec<&Claimant> = places
+                .iter()
+                .map(|place| &members[*place].claimant)
+                .collect();
+            let first = &members[places[0]];
+            let claims = Claims {
+                tenant: first.tenant,
+                lanes: &first.lanes,
+                claimants: &claimants,
+            };
+            let db = match (&mut tx, &mut alone) {
+                (Some(tx), _) => tx.conn(),
+                (None, Some(alone)) => &mut **alone,
+                (None, None) => unreachable!("one of both was opened"),
+            };
+            let (claimed, advance) = queue::claim_next(db, &app.hints, &claims)
+                .await
+                .map_err(crate::db::unknown_outcome)?;
+            advances.push(advance);
+            for (place, claimed) in places.iter().zip(claimed) {
+                answers[*place] = Some(claimed);
+            }
+        }
+        match tx {
+            Some(mut tx) => {
+                tx.note(Note::EventsAppended);
+                tx.commit(app).await?;
+            }
+            None => app.bus.publish(app, vec![Note::EventsAppended]),
+        }
+        for advance in advances {
+            advance.apply(&app.hints);
+        }
+        for (places, observed) in groups.values().zip(&observed) {
+            remember_empty(app, members, places, observed, &answers);
+        }
+        Ok(members
+            .iter()
+            .zip(answers)
+            .map(|(member, claimed)| Dealt {
+                tenant: member.tenant,
+                claimed: claimed.expect("every claim is in one group"),
+            })
+            .collect())
+    }
+
+    async fn abandon(app: &App, answer: Dealt) {
+        take_back(app, answer.tenant, answer.claimed).await;
+    }
+}
+
+type GroupKey<'a> = (TenantId, &'a [String], &'a Option<Vec<Uuid>>, Option<Uuid>);
+
+/// Claims that want the same lanes share a statement.
+fn group(members: &[Claim]) -> BTreeMap<GroupKey<'_>, Vec<usize>> {
+    let mut groups: BTreeMap<GroupKey<'_>, Vec<usize>> = BTreeMap::new();
+    for (place, member) in members.iter().enumerate() {
+        let claimant = &member.claimant;
+        let key = (
+            member.tenant,
+            member.lanes.as_slice(),
+            &claimant.workspaces,
+            claimant.workflow.map(Into::into),
+        );
+        groups.entry(key).or_default().push(place);
+    }
+    groups
+}
+
+fn remember_empty(
+    app: &App,
+    members: &[Claim],
+    places: &[usize],
+    observed: &queue::Observed,
+    answers: &[Option<Claimed>],
+) {
+    let first = &members[places[0]];
+    if first.claimant.workspaces.is_some() || first.claimant.workflow.is_some() {
+        return;
+    }
+    for place in places {
+        if matches!(answers[*place], Some(Claimed::Nothing)) {
+            app.hints.found_nothing(
+                first.tenant,
+                &first.lanes,
+                observed,
+                members[*place].claimant.agent,
+            );
+        }
+    }
+}
+
+/// A claim whose client has gone is undone at once, counting no abandon.
+async fn take_back(app: &App, tenant: TenantId, claimed: Claimed) {
+    let Claimed::Task(held) = claimed else { return };
+    // Under its request id the client asks again, and gets it.
+    let undone = async {
+        let mut tx = app.db.begin_internal().await?;
+        queue::unclaim(&mut tx, tenant, held.task, held.attempt).await?;
+        tx.commit(app).await
+    };
+    if let Err(error) = undone.await {
+        tracing::warn!(%error, task.id = %held.task, "a claim whose client has gone could not be undone; its lease will end");
+    }
+}
+
+/// Claims that wait, fed with tasks in the transaction that creates them.
+pub(super) struct Feeding {
+    waiting: Vec<(Taken, Claimed)>,
+    advances: Vec<Advance>,
+}
+
+impl Feeding {
+    /// Takes out as many waiting claims as tasks will be ready.
+    pub(super) fn for_tasks(app: &App, tenant: TenantId, lanes: HashMap<String, usize>) -> Self {
+        let taken = lanes
+            .into_iter()
+            .flat_map(|(lane, tasks)| app.hints.take_waiting(tenant, &lane, tasks));
+        Self {
+            waiting: taken.map(|taken| (taken, Claimed::Nothing)).collect(),
+            advances: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Runs the ordinary claim statement for them.
+    pub(super) async fn claim(&mut self, app: &App, tx: &mut Tx) -> Result<(), Error> {
+        let mut groups: BTreeMap<
+            (TenantId, Vec<String>, Option<Vec<Uuid>>, Option<Uuid>),
+            Vec<usize>,
+        > = BTreeMap::new();
+        for (place, (taken, _)) in self.waiting.iter().enumerate() {
+            let lanes = app.hints.without_known_empty(taken.tenant, &taken.lanes);
+            let workflow = taken.claimant.workflow.map(Into::into);
+            let key = (
+                taken.tenant,
+                lanes,
+                taken.claimant.workspaces.clone(),
+                workflow,
+            );
+            groups.entry(key).or_default().push(place);
+        }
+        for ((tenant, lanes, ..), places) in groups {
+            let claimants: Vec<&Claimant> = places
+                .iter()
+                .map(|place| &self.waiting[*place].0.claimant)
+                .collect();
+            let claims = Claims {
+                tenant,
+                lanes: &lanes,
+                claimants: &claimants,
+            };
+            let (claimed, advance) = queue::claim_next(tx.conn(), &app.hints, &claims).await?;
+            self.advances.push(advance);
+            for (place, claimed) in places.into_iter().zip(claimed) {
+                self.waiting[place].1 = claimed;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out what was claimed, after the commit. Who got nothing looks again.
+    pub(super) async fn hand_out(&mut self, app: &App) {
+        for advance in self.advances.drain(..) {
+            advance.apply(&app.hints);
+        }
+        for (taken, claimed) in self.waiting.drain(..) {
+            let tenant = taken.tenant;
+            let woken = match claimed {
+                Claimed::Nothing | Claimed::Full => Woken::LookAgain,
+                found => Woken::Fed(Box::new(found)),
+            };
+            if let Some(unread) = taken.wake(woken) {
+                take_back(app, tenant, unread).await;
+            }
+        }
+    }
+}
+
+impl Drop for Feeding {
+    /// The creation failed: whoever was taken out looks by itself.
+    fn drop(&mut self) {
+        for (taken, _) in self.waiting.drain(..) {
+            taken.wake(Woken::LookAgain);
+        }
+    }
+}
+
+fn answer(tenant: TenantId, held: Held, has_context: bool) -> Result<ClaimedTask, Error> {
+    let settings: Settings = serde_json::from_str(&held.settings)?;
+    Ok(ClaimedTask {
+        id: held.task,
+        tenant_id: tenant,
+        workflow_id: held.workflow_id.map(Into::into),
+        work_item_id: held.work_item_id.map(Into::into),
+        workspace_id: held.workspace_id.map(Into::into),
+        activation_id: held.activation_id.map(Into::into),
+        title: held.title,
+        description: held.description,
+        task_type: word(&held.task_type)?,
+        task_kind: word(&held.task_kind)?,
+        role: held.role,
+        stage_name: held.stage_name,
+        priority: Priority::from_rank(held.priority),
+        state: word(&held.state)?,
+        attempt: held.attempt,
+        retry_count: held.retry_count,
+        abandon_count: held.abandon_count,
+        rework_count: held.rework_count,
+        assigned_agent_id: held.agent,
+        assigned_worker_id: held.worker.map(WorkerId::uuid).map(Into::into),
+        claimed_at: held.claimed_at,
+        started_at: held.started_at,
+        lease_expires_at: held.expires_at,
+        lease_seconds: held.lease_seconds,
+        timeout_minutes: held.timeout_minutes,
+        input: object(held.input)?,
+        context: if has_context {
+            Some(object(held.context)?)
+        } else {
+            None
+        },
+        depends_on: held.depends_on.into_iter().map(Into::into).collect(),
+        role_config: object(held.role_config)?,
+        environment: object(held.environment)?,
+        metadata: object(held.metadata)?,
+        progress: held.progress.map(object).transpose()?,
+        is_orchestrator_task: held.is_orchestrator_task,
+        execution_backend: settings.backend(held.is_orchestrator_task),
+        loop_mode: if held.is_orchestrator_task {
+            "tpaov"
+        } else {
+            "reactive"
+        }
+        .to_owned(),
+        max_iterations: settings.max_iterations.unwrap_or(ITERATIONS),
+        llm_max_retries: settings.llm_max_retries.unwrap_or(LLM_RETRIES),
+        token_budget: settings.token_budget,
+        cost_cap_usd: settings.cost_cap(),
+        created_at: held.created_at,
+    })
+}

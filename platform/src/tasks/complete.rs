@@ -1,0 +1,258 @@
+//! The holder reports success.
+
+use std::collections::HashMap;
+
+use protocol::{CompleteTask, Completion, Json, JsonObject, Task, TaskId, TaskState, TenantId};
+use uuid::Uuid;
+
+use super::store;
+use super::verdict::{self, Reported};
+use crate::app::App;
+use crate::batch::Lane;
+use crate::consequences::{self, FinishedTask};
+use crate::db::Note;
+use crate::error::Error;
+use crate::http::Caller;
+use crate::queue::{self, Verdict};
+
+/// What waits together to be completed commits together.
+pub struct CompleteLane;
+
+/// A reported output.
+#[derive(Clone)]
+pub struct Member {
+    tenant: TenantId,
+    completion: queue::Completion,
+}
+
+impl Member {
+    /// Checks what can be checked without the database.
+    ///
+    /// # Errors
+    /// 403 for operators and for keys that act for someone else.
+    pub(super) fn admit(caller: &Caller, task: TaskId, body: CompleteTask) -> Result<Self, Error> {
+        verdict::only_holders(caller)?;
+        let report = verdict::report_of(caller, task, body.attempt, body.agent_id, body.worker_id)?;
+        let must_be_assessed = says_false(body.verification.as_ref(), "passed")
+            || says_false(body.metrics.as_ref(), "verification_passed");
+        let to = if must_be_assessed {
+            TaskState::OutputPendingAssessment
+        } else {
+            TaskState::Completed
+        };
+        let text = |object: Option<JsonObject>| object.map(|object| object.text().to_owned());
+        let completion = queue::Completion {
+            report,
+            to,
+            output: body.output.text().to_owned(),
+            metrics: text(body.metrics),
+            git_info: text(body.git_info),
+            verification: text(body.verification),
+            is_checked: false,
+        };
+        Ok(Self {
+            tenant: caller.tenant(),
+            completion,
+        })
+    }
+
+    /// One of several completions.
+    pub(super) fn admit_one(caller: &Caller, one: Completion) -> Result<Self, Error> {
+        let body = CompleteTask {
+            output: one.output,
+            attempt: one.attempt,
+            metrics: one.metrics,
+            git_info: one.git_info,
+            verification: one.verification,
+            agent_id: None,
+            worker_id: None,
+            request_id: None,
+        };
+        Self::admit(caller, one.task_id, body)
+    }
+
+    fn task(&self) -> TaskId {
+        self.completion.report.task
+    }
+}
+
+fn says_false(object: Option<&JsonObject>, member: &str) -> bool {
+    object
+        .is_some_and(|object| object.members().get(member) == Some(&serde_json::Value::Bool(false)))
+}
+
+impl Lane for CompleteLane {
+    type Member = Member;
+    type Answer = Result<Reported, Error>;
+    type Key = TaskId;
+    const NAME: &'static str = "complete";
+
+    fn key(member: &Member) -> Option<TaskId> {
+        Some(member.task())
+    }
+
+    fn weight(member: &Member) -> usize {
+        size_of::<Member>() + member.completion.output.len()
+    }
+
+    async fn run(app: &App, members: &[Member]) -> Result<Vec<Self::Answer>, Error> {
+        let mut answers = super::Answers::for_batch_of(members.len());
+        for (tenant, group, places) in super::by_tenant(members, |member| member.tenant) {
+            answers.put(&places, serve(app, tenant, &group).await?);
+        }
+        Ok(answers.in_order())
+    }
+}
+
+async fn serve(
+    app: &App,
+    tenant: TenantId,
+    group: &[&Member],
+) -> Result<Vec<Result<Reported, Error>>, Error> {
+    let mut completions: Vec<queue::Completion> = group
+        .iter()
+        .map(|member| member.completion.clone())
+        .collect();
+    let verdicts = settle(app, tenant, &mut completions).await?;
+    app.bus.publish(app, vec![Note::EventsAppended]);
+    let mut db = app.db.internal().await?;
+    let ids: Vec<Uuid> = completions
+        .iter()
+        .map(|completion| completion.report.task.uuid())
+        .collect();
+    let records = store::records(&mut db, tenant, &ids).await?;
+    let answers = completions
+        .iter()
+        .zip(verdicts)
+        .map(|(completion, verdict)| {
+            let task = records.get(&completion.report.task);
+            verdict::tell(
+                &completion.report,
+                verdict,
+                task,
+                TaskState::Completed,
+                |task| is_same(completion, task),
+            )
+        });
+    Ok(answers.collect())
+}
+
+/// Whether a task ended with what is reported now.
+fn is_same(completion: &queue::Completion, task: &Task) -> bool {
+    let reported = Json::from_text(completion.output.clone()).ok();
+    matches!(
+        task.state,
+        TaskState::Completed | TaskState::OutputPendingAssessment
+    ) && task.output == reported
+}
+
+/// Reports until every completion has its final verdict.
+///
+/// A lone completion that concerns nobody else and has no schema is one statement, which commits by itself.
+async fn settle(
+    app: &App,
+    tenant: TenantId,
+    completions: &mut [queue::Completion],
+) -> Result<Vec<Verdict>, Error> {
+    let all: Vec<usize> = (0..completions.len()).collect();
+    let mut verdicts = report(app, tenant, completions, &all).await?;
+    let unchecked: Vec<usize> = all
+        .iter()
+        .copied()
+        .filter(|place| verdicts[*place] == Verdict::CheckOutput)
+        .collect();
+    if !unchecked.is_empty() {
+        check_outputs(app, tenant, completions, &unchecked).await?;
+        for (place, verdict) in unchecked
+            .iter()
+            .zip(report(app, tenant, completions, &unchecked).await?)
+        {
+            verdicts[*place] = verdict;
+        }
+    }
+    let concerning: Vec<usize> = all
+        .into_iter()
+        .filter(|place| verdicts[*place] == Verdict::HasDependants)
+        .collect();
+    if !concerning.is_empty() {
+        for (place, verdict) in concerning
+            .iter()
+            .zip(report_and_follow(app, tenant, completions, &concerning).await?)
+        {
+            verdicts[*place] = verdict;
+        }
+    }
+    Ok(verdicts)
+}
+
+async fn report(
+    app: &App,
+    tenant: TenantId,
+    completions: &[queue::Completion],
+    places: &[usize],
+) -> Result<Vec<Verdict>, Error> {
+    let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
+    let mut db = app.db.internal().await?;
+    queue::complete(&mut db, tenant, &chosen, false)
+        .await
+        .map_err(crate::db::unknown_outcome)
+}
+
+async fn report_and_follow(
+    app: &App,
+    tenant: TenantId,
+    completions: &[queue::Completion],
+    places: &[usize],
+) -> Result<Vec<Verdict>, Error> {
+    let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
+    let mut tx = app.db.begin_internal().await?;
+    let verdicts = queue::complete(tx.conn(), tenant, &chosen, true).await?;
+    let finished: Vec<FinishedTask> = chosen
+        .iter()
+        .zip(&verdicts)
+        .filter(|(completion, verdict)| {
+            **verdict == Verdict::Moved && completion.to == TaskState::Completed
+        })
+        .map(|(completion, _)| FinishedTask {
+            task: completion.report.task,
+            state: TaskState::Completed,
+        })
+        .collect();
+    consequences::tasks_finished(&mut tx, tenant, &finished).await?;
+    tx.commit(app).await?;
+    Ok(verdicts)
+}
+
+/// Checks outputs against their tasks' schemas. An output that does not fit waits for a person, with what
+/// is wrong in its `verification`.
+async fn check_outputs(
+    app: &App,
+    tenant: TenantId,
+    completions: &mut [queue::Completion],
+    places: &[usize],
+) -> Result<(), Error> {
+    let ids: Vec<Uuid> = places
+        .iter()
+        .map(|place| completions[*place].report.task.uuid())
+        .collect();
+    let mut db = app.db.internal().await?;
+    let role_configs: HashMap<TaskId, String> = store::role_configs(&mut db, tenant, &ids).await?;
+    for place in places {
+        let completion = &mut completions[*place];
+        completion.is_checked = true;
+        let Some(role_config) = role_configs.get(&completion.report.task) else {
+            continue;
+        };
+        let faults = super::create::output_faults(role_config, &completion.output)?;
+        if !faults.is_empty() {
+            completion.to = TaskState::OutputPendingAssessment;
+            let verification = serde_json::json!({
+                "passed": false,
+                "reason": "the output does not fit role_config.output_schema",
+                "faults": faults,
+            });
+            completion.verification = Some(verification.to_string());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! A task is one unit of work, held by at most one attempt at a time.
+//!
+//! ```text
+//! pending ──► ready ──claim──► claimed ──start──► in_progress ──complete──► completed
+//!    ▲          ▲                 │                   │  │ fail ──────────► failed
+//!    │ retry    │ release,        │                   │  └ hold ──► output_pending_assessment
+//!    └──────────┴─ lease lost ────┴───────────────────┘
+//! ```
+//!
+//! `attempt` counts claims. It is the fence: a report that names an older attempt changes nothing,
+//! however late and however honest it is. The whole table of moves is in [`MOVES`].
+//!
+//! Facts are here (`store`, the table `tasks`); where a task lies is the queue's. Creating, claiming,
+//! starting, completing, failing and releasing are lanes: what waits together commits together.
+
+use std::collections::BTreeMap;
+
+use protocol::TenantId;
+
+mod claim;
+mod complete;
+mod context;
+mod create;
+mod hand_in;
+mod holders;
+mod operate;
+mod record;
+mod retry;
+mod routes;
+mod start;
+mod state;
+mod store;
+mod verdict;
+mod why;
+
+pub use claim::ClaimLane;
+pub use complete::CompleteLane;
+pub use create::CreateLane;
+pub use hand_in::{HandInLane, fail_timed_out};
+pub use holders::Holders;
+pub use routes::routes;
+pub use start::StartLane;
+pub use state::{MOVES, states_before};
+
+/// The members of a batch, tenant by tenant, with their places in it.
+///
+/// No statement touches two tenants. Each tenant's part commits by itself: the reports are safe to run
+/// again, so a batch that fails half-way can be.
+fn by_tenant<M>(
+    members: &[M],
+    tenant_of: impl Fn(&M) -> TenantId,
+) -> Vec<(TenantId, Vec<&M>, Vec<usize>)> {
+    let mut groups: BTreeMap<TenantId, Vec<usize>> = BTreeMap::new();
+    for (place, member) in members.iter().enumerate() {
+        groups.entry(tenant_of(member)).or_default().push(place);
+    }
+    let group = |places: &Vec<usize>| places.iter().map(|place| &members[*place]).collect();
+    groups
+        .into_iter()
+        .map(|(tenant, places)| (tenant, group(&places), places))
+        .collect()
+}
+
+/// Answers that come in tenant by tenant, put back into the order of the batch.
+struct Answers<A>(Vec<Option<A>>);
+
+impl<A> Answers<A> {
+    fn for_batch_of(members: usize) -> Self {
+        Self((0..members).map(|_| None).collect())
+    }
+
+    fn put(&mut self, places: &[usize], answers: impl IntoIterator<Item = A>) {
+        for (place, answer) in places.iter().zip(answers) {
+            self.0[*place] = Some(answer);
+        }
+    }
+
+    fn in_order(self) -> Vec<A> {
+        self.0
+            .into_iter()
+            .map(|answer| answer.expect("every member belongs to one tenant"))
+            .collect()
+    }
+}

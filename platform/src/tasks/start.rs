@@ -1,0 +1,82 @@
+//! The holder begins to work.
+
+use protocol::{StartTask, TaskId, TaskState, TenantId};
+
+use super::store;
+use super::verdict::{self, Reported};
+use crate::app::App;
+use crate::batch::Lane;
+use crate::db::Note;
+use crate::error::Error;
+use crate::http::Caller;
+use crate::queue::{self, Report};
+
+/// What waits together to be started commits together.
+pub struct StartLane;
+
+/// A report that an attempt begins.
+pub struct Member {
+    tenant: TenantId,
+    report: Report,
+}
+
+impl Member {
+    /// Checks what can be checked without the database.
+    ///
+    /// # Errors
+    /// 403 for operators and for keys that act for someone else.
+    pub(super) fn admit(caller: &Caller, task: TaskId, body: &StartTask) -> Result<Self, Error> {
+        verdict::only_holders(caller)?;
+        let report = verdict::report_of(caller, task, body.attempt, body.agent_id, body.worker_id)?;
+        Ok(Self {
+            tenant: caller.tenant(),
+            report,
+        })
+    }
+}
+
+impl Lane for StartLane {
+    type Member = Member;
+    type Answer = Result<Reported, Error>;
+    type Key = TaskId;
+    const NAME: &'static str = "start";
+
+    fn key(member: &Member) -> Option<TaskId> {
+        Some(member.report.task)
+    }
+
+    fn weight(_: &Member) -> usize {
+        size_of::<Member>()
+    }
+
+    async fn run(app: &App, members: &[Member]) -> Result<Vec<Self::Answer>, Error> {
+        let mut answers = super::Answers::for_batch_of(members.len());
+        for (tenant, group, places) in super::by_tenant(members, |member| member.tenant) {
+            answers.put(&places, serve(app, tenant, &group).await?);
+        }
+        Ok(answers.in_order())
+    }
+}
+
+async fn serve(
+    app: &App,
+    tenant: TenantId,
+    group: &[&Member],
+) -> Result<Vec<Result<Reported, Error>>, Error> {
+    let reports: Vec<&Report> = group.iter().map(|member| &member.report).collect();
+    let mut db = app.db.internal().await?;
+    let verdicts = queue::start(&mut db, tenant, &reports).await?;
+    app.bus.publish(app, vec![Note::EventsAppended]);
+    let ids: Vec<_> = reports.iter().map(|report| report.task.uuid()).collect();
+    let records = store::records(&mut db, tenant, &ids).await?;
+    let answers = reports.iter().zip(verdicts).map(|(report, verdict)| {
+        verdict::tell(
+            report,
+            verdict,
+            records.get(&report.task),
+            TaskState::InProgress,
+            |_| false,
+        )
+    });
+    Ok(answers.collect())
+}

@@ -1,0 +1,143 @@
+//! The table of moves: which operation leads from which state to which.
+
+use protocol::TaskMove::{self, *};
+use protocol::TaskState::{self, *};
+
+/// Every move there is. Operations ask it which states they accept; `docs/states.md` is printed from it.
+pub const MOVES: &[(TaskState, TaskMove, TaskState)] = &[
+    (Pending, BecomeReady, Ready),
+    (Ready, Claim, Claimed),
+    // A holder of capacity 1 that lost its memory gets its task back, as a new attempt.
+    (Claimed, Claim, Claimed),
+    (InProgress, Claim, Claimed),
+    (Claimed, Start, InProgress),
+    (InProgress, Complete, Completed),
+    (InProgress, HoldForAssessment, OutputPendingAssessment),
+    (Claimed, Fail, Failed),
+    (InProgress, Fail, Failed),
+    (Claimed, ScheduleRetry, Pending),
+    (InProgress, ScheduleRetry, Pending),
+    (Claimed, Release, Ready),
+    (InProgress, Release, Ready),
+    (Claimed, LoseLease, Ready),
+    (InProgress, LoseLease, Ready),
+    // After as many abandons as the task allows.
+    (Claimed, LoseLease, Failed),
+    (InProgress, LoseLease, Failed),
+    (Pending, FailDependency, Failed),
+    (Pending, FailDependency, Cancelled),
+    (Pending, RequestApproval, AwaitingApproval),
+    (AwaitingApproval, Approve, Ready),
+    (OutputPendingAssessment, ApproveOutput, Completed),
+    (Failed, Retry, Ready),
+    // Retry with `force`.
+    (Pending, Retry, Ready),
+    (AwaitingApproval, Retry, Ready),
+    (OutputPendingAssessment, Retry, Ready),
+    (Escalated, Retry, Ready),
+    (Completed, Retry, Ready),
+    (Pending, Cancel, Cancelled),
+    (Ready, Cancel, Cancelled),
+    (Claimed, Cancel, Cancelled),
+    (InProgress, Cancel, Cancelled),
+    (AwaitingApproval, Cancel, Cancelled),
+    (OutputPendingAssessment, Cancel, Cancelled),
+    (Escalated, Cancel, Cancelled),
+    (Failed, Cancel, Cancelled),
+    (Claimed, Reject, Failed),
+    (InProgress, Reject, Failed),
+    (AwaitingApproval, Reject, Failed),
+    (OutputPendingAssessment, Reject, Failed),
+    (Completed, Reject, Failed),
+    (AwaitingApproval, RequestChanges, Ready),
+    (OutputPendingAssessment, RequestChanges, Ready),
+    (Completed, RequestChanges, Ready),
+    (Failed, RequestChanges, Ready),
+    (Cancelled, RequestChanges, Ready),
+    (Pending, Skip, Completed),
+    (Ready, Skip, Completed),
+    (AwaitingApproval, Skip, Completed),
+    (OutputPendingAssessment, Skip, Completed),
+    (Failed, Skip, Completed),
+    (Cancelled, Skip, Completed),
+    (Pending, Reassign, Ready),
+    (Ready, Reassign, Ready),
+    (Claimed, Reassign, Ready),
+    (InProgress, Reassign, Ready),
+    (AwaitingApproval, Reassign, Ready),
+    (OutputPendingAssessment, Reassign, Ready),
+    (Failed, Reassign, Ready),
+    (Cancelled, Reassign, Ready),
+    (Claimed, Escalate, Escalated),
+    (InProgress, Escalate, Escalated),
+    (Failed, Escalate, Escalated),
+    (Escalated, ResolveEscalation, Ready),
+    (Escalated, ResolveEscalation, Completed),
+    (OutputPendingAssessment, OverrideOutput, Completed),
+    (Failed, OverrideOutput, Completed),
+    (Cancelled, OverrideOutput, Completed),
+    (Completed, OverrideOutput, Completed),
+];
+
+/// The moves a caller can ask for in this release, by a route of the same name.
+const OFFERED: &[TaskMove] = &[Claim, Start, Complete, Fail, Release, Retry, Cancel];
+
+/// The states from which a move is possible.
+pub(super) fn sources(wanted: TaskMove) -> Vec<TaskState> {
+    MOVES
+        .iter()
+        .filter(|(_, made, _)| *made == wanted)
+        .map(|(from, ..)| *from)
+        .collect()
+}
+
+/// The states from which a move is possible, as the database has them.
+pub fn states_before(wanted: TaskMove) -> Vec<&'static str> {
+    sources(wanted).into_iter().map(TaskState::as_str).collect()
+}
+
+/// What a caller can ask for in a state.
+pub(super) fn actions(state: TaskState) -> Vec<TaskMove> {
+    let mut possible: Vec<TaskMove> = OFFERED
+        .iter()
+        .copied()
+        .filter(|offered| {
+            MOVES
+                .iter()
+                .any(|(from, made, _)| *from == state && made == offered)
+        })
+        .collect();
+    if state != Ready {
+        // Claiming what one holds already is a matter between a holder and its past.
+        possible.retain(|offered| *offered != Claim);
+    }
+    possible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_can_be_left() {
+        for state in TaskState::ALL {
+            assert!(
+                MOVES.iter().any(|(from, ..)| from == state),
+                "nothing leads out of {state}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_move_is_in_the_table() {
+        for made in TaskMove::ALL {
+            assert!(!sources(*made).is_empty(), "{made} leads nowhere");
+        }
+    }
+
+    #[test]
+    fn a_ready_task_can_be_claimed_or_cancelled() {
+        assert_eq!(actions(Ready), [Claim, Cancel]);
+        assert_eq!(actions(Claimed), [Start, Fail, Release, Cancel]);
+    }
+}

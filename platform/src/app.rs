@@ -51,12 +51,12 @@ pub struct Parts {
     pub hints: Hints,
     /// The ways into the lanes of the hot path.
     pub lanes: Lanes,
+    /// Agents that have claimed here.
+    pub holders: Holders,
     /// Who follows events on this replica.
     pub event_tails: Tails,
     /// Who follows log entries on this replica.
     pub log_tails: Tails,
-    /// Agents that have claimed here.
-    pub holders: Holders,
     /// How the loops are doing.
     pub loops: Loops,
     /// The description of the API, as `/openapi.json` serves it.
@@ -127,6 +127,7 @@ impl Platform {
             rates: Rates::new(&config.limits),
             event_tails: Tails::new(config.limits.streams_max),
             log_tails: Tails::new(config.limits.streams_max),
+            lanes,
             config,
             db,
             bus,
@@ -134,7 +135,6 @@ impl Platform {
             seal,
             in_flight: InFlight::default(),
             hints: Hints::default(),
-            lanes,
             holders: Holders::default(),
             loops: Loops::new(),
             description_text: description

@@ -23,6 +23,7 @@ pub mod logs;
 pub mod loops;
 pub mod queue;
 pub mod seal;
+pub mod start;
 pub mod system;
 pub mod tasks;
 pub mod tenants;

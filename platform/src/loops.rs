@@ -69,15 +69,15 @@ pub const LOOPS: &[Loop] = table! {
     "forget_claims",     seconds(900),  queue::forget_claim_requests;
     "forget_requests",   seconds(900),  crate::http::forget_requests;
     "forget_idle_rates", seconds(60),   forget_idle_rates;
-    "make_partitions",   seconds(3600), crate::history::make_partitions;
-    "drop_old_history",  seconds(3600), crate::history::drop_old_history;
-    "forget_log_heads",  seconds(900),  crate::logs::forget_log_heads;
-    "drain_metrics",     seconds(10),   crate::system::drain_metrics;
     "note_key_use",      seconds(60),   crate::keys::note_key_use;
     "forget_keys",       seconds(3600), crate::keys::forget_keys;
     "mark_silent",       seconds(10),   crate::holders::mark_silent;
     "forget_holders",    seconds(3600), crate::holders::forget_holders;
     "forget_signals",    seconds(3600), crate::workers::forget_signals;
+    "make_partitions",   seconds(3600), crate::history::make_partitions;
+    "drop_old_history",  seconds(3600), crate::history::drop_old_history;
+    "forget_log_heads",  seconds(900),  crate::logs::forget_log_heads;
+    "drain_metrics",     seconds(10),   crate::system::drain_metrics;
 };
 
 async fn forget_idle_rates(app: App) -> Result<u64, Error> {

@@ -31,6 +31,11 @@ pub struct Pools {
 }
 
 impl Pools {
+    /// How many connections one replica may open.
+    pub fn connections(config: &DatabaseConfig) -> u32 {
+        config.write_connections + config.read_connections + INTERNAL_CONNECTIONS
+    }
+
     /// Prepares the pools; connections are made when they are needed.
     pub fn new(options: PgConnectOptions, config: &DatabaseConfig) -> Self {
         let options = options

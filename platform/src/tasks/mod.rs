@@ -18,13 +18,17 @@ use std::collections::BTreeMap;
 use protocol::TenantId;
 
 mod claim;
+mod claim_lane;
 mod complete;
 mod context;
 mod create;
+mod feed;
 mod forget;
 mod hand_in;
 mod holders;
+mod new_task;
 mod operate;
+mod output;
 mod record;
 mod retry;
 mod routes;
@@ -34,7 +38,7 @@ mod store;
 mod verdict;
 mod why;
 
-pub use claim::ClaimLane;
+pub use claim_lane::ClaimLane;
 pub use complete::CompleteLane;
 pub use create::CreateLane;
 pub use forget::forget_tasks;

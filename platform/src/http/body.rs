@@ -1,5 +1,7 @@
 //! From bytes to a typed body, or to a refusal that says what is wrong where.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -12,6 +14,9 @@ use crate::error::{Error, Refused};
 
 /// What a typed body costs a lane beyond its bytes.
 pub const BODY_BYTES_OVERHEAD: usize = 256;
+
+/// How long a body may take to arrive: a client that stops in the middle must not be waited for.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads a body of at most `limit` bytes. An empty body counts as `{}`.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
@@ -30,7 +35,13 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let bytes = match Limited::new(body, limit).collect().await {
+    let whole = tokio::time::timeout(BODY_PATIENCE, Limited::new(body, limit).collect()).await;
+    let Ok(collected) = whole else {
+        return Err(Error::invalid(format!(
+            "the body did not arrive within {BODY_PATIENCE:?}"
+        )));
+    };
+    let bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
         Err(error) => return Err(Error::invalid(format!("the body broke off: {error}"))),

@@ -485,6 +485,9 @@ async fn take_back(app: &App, tenant: TenantId, claimed: Claimed) {
     }
 }
 
+/// What waiting claims must have in common to share a statement.
+type FedKey = (TenantId, Vec<String>, Option<Vec<Uuid>>, Option<Uuid>);
+
 /// Claims that wait, fed with tasks in the transaction that creates them.
 pub(super) struct Feeding {
     waiting: Vec<(Taken, Claimed)>,
@@ -509,10 +512,7 @@ impl Feeding {
 
     /// Runs the ordinary claim statement for them.
     pub(super) async fn claim(&mut self, app: &App, tx: &mut Tx) -> Result<(), Error> {
-        let mut groups: BTreeMap<
-            (TenantId, Vec<String>, Option<Vec<Uuid>>, Option<Uuid>),
-            Vec<usize>,
-        > = BTreeMap::new();
+        let mut groups: BTreeMap<FedKey, Vec<usize>> = BTreeMap::new();
         for (place, (taken, _)) in self.waiting.iter().enumerate() {
             let lanes = app.hints.without_known_empty(taken.tenant, &taken.lanes);
             let workflow = taken.claimant.workflow.map(Into::into);

@@ -87,6 +87,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Error> {
         .hint("remove it: PostgreSQL cannot store it")
         .into());
     }
+    if may_not_be_readable(bytes) {
+        // What passes through unread must still be readable for whoever gets it.
+        serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| refuse(&error))?;
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed =
         T::deserialize(&mut deserializer).and_then(|body| deserializer.end().map(|()| body));
@@ -146,6 +150,39 @@ fn contains_nul(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether a JSON text may have a part that parses as JSON and still cannot be read: half a surrogate pair,
+/// or a number beyond any float. Says yes too often rather than too rarely; the caller then looks closely.
+fn may_not_be_readable(bytes: &[u8]) -> bool {
+    /// Digits that an exponent, or a whole number, may have without being suspicious.
+    const EXPONENT_DIGITS: usize = 2;
+    const DIGITS: usize = 300;
+    let mut digits = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                digits += 1;
+                if digits > DIGITS {
+                    return true;
+                }
+            }
+            b'e' | b'E' if digits > 0 => {
+                let exponent = bytes[at + 1..]
+                    .iter()
+                    .skip_while(|byte| matches!(byte, b'+' | b'-'));
+                if exponent.take_while(|byte| byte.is_ascii_digit()).count() > EXPONENT_DIGITS {
+                    return true;
+                }
+                digits = 0;
+            }
+            b'\\' if bytes[at + 1..].starts_with(b"ud") || bytes[at + 1..].starts_with(b"uD") => {
+                return true;
+            }
+            _ => digits = 0,
+        }
+    }
+    false
+}
+
 /// Refuses a text outside its length, in characters.
 ///
 /// # Errors
@@ -178,6 +215,26 @@ mod tests {
         assert!(contains_nul(br#"{"a":"\u0000"}"#));
         assert!(contains_nul(b"{\"a\":\"\0\"}"));
         assert!(contains_nul(br#"{"a":"\n\\\u0000"}"#));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_and_an_endless_number_are_refused() {
+        for body in [
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":1e999}"#,
+            r#"{"a":[{"b":-1E+4000}]}"#,
+        ] {
+            let bytes = Bytes::from_static(body.as_bytes());
+            assert!(parse::<protocol::JsonObject>(&bytes).is_err(), "{body}");
+        }
+        for body in [
+            r#"{"a":"\ud83d\ude00"}"#,
+            r#"{"a":1e99, "b":"1e999"}"#,
+            r#"{"a":"e123456"}"#,
+        ] {
+            let bytes = Bytes::from_static(body.as_bytes());
+            parse::<protocol::JsonObject>(&bytes).expect(body);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::document::{Document, Operation};
 use crate::world::World;
 
 /// How long bodies are made at most.
-const LONGEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(12);
 /// Bodies for each route.
 const ROUNDS: usize = 25;
 

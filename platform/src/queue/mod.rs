@@ -27,7 +27,7 @@ mod loops;
 mod moves;
 mod place;
 mod renew;
-mod renew_by_log;
+mod renew_by_log_store;
 mod renew_store;
 mod report;
 mod store;
@@ -43,7 +43,7 @@ pub use loops::{
 pub use moves::{Destination, Moved, Order, Outcome, move_tasks, unblock};
 pub use place::{NewTask, Placed, place};
 pub use renew::{Holding, Renewal, cancelled_among, expire_leases_of, held_by, renew};
-pub use renew_by_log::{LogTouch, touch_leases};
+pub use renew_by_log_store::{LogTouch, touch_leases};
 pub use report::{Completion, Report, Verdict, complete, start};
 pub use store::{
     Dependant, HeldTask, dependants_that_end, lock_held, lock_predecessors, reprioritise, unclaim,

@@ -28,6 +28,8 @@ pub struct Member {
     report: Report,
     /// Operators may give up what others hold, whatever its attempt.
     is_operator: bool,
+    /// The workspaces that the key is restricted to, if it is.
+    workspaces: Option<Vec<Uuid>>,
     why: Why,
 }
 
@@ -75,6 +77,7 @@ impl Member {
             tenant: caller.tenant(),
             report,
             is_operator: caller.is_operator(),
+            workspaces: caller.workspace_filter(),
             why,
         })
     }
@@ -110,6 +113,7 @@ impl Member {
             tenant: caller.tenant(),
             report,
             is_operator: caller.is_operator(),
+            workspaces: caller.workspace_filter(),
             why,
         })
     }
@@ -127,6 +131,14 @@ impl Member {
                 Why::Failed { error, .. } => error.message.len(),
                 Why::Released { progress, .. } => progress.as_ref().map_or(0, String::len),
             }
+    }
+
+    /// Whether the key may see the task.
+    fn reaches(&self, task: &Task) -> bool {
+        let workspace = task.workspace_id.map(protocol::WorkspaceId::uuid);
+        self.workspaces
+            .as_ref()
+            .is_none_or(|allowed| workspace.is_some_and(|id| allowed.contains(&id)))
     }
 
     fn judge(&self, held: Option<&HeldTask>) -> Verdict {
@@ -265,9 +277,21 @@ async fn serve(
     let mut tx = app.db.begin_internal().await?;
     let held = queue::lock_held(tx.conn(), tenant, &ids).await?;
     let find = |task: TaskId| held.iter().find(|held| held.task == task);
+    // Restricted keys are rare: only they cost a look before the move. A task stays in its workspace.
+    let seen = match group.iter().any(|member| member.workspaces.is_some()) {
+        true => store::records(tx.conn(), tenant, &ids).await?,
+        false => Default::default(),
+    };
+    let is_hidden = |member: &Member| {
+        let task = seen.get(&member.report.task);
+        task.is_some_and(|task| !member.reaches(task))
+    };
     let verdicts: Vec<Verdict> = group
         .iter()
-        .map(|member| member.judge(find(member.report.task)))
+        .map(|member| match is_hidden(member) {
+            true => Verdict::Absent,
+            false => member.judge(find(member.report.task)),
+        })
         .collect();
     let mut orders = Vec::new();
     for (member, verdict) in group.iter().zip(&verdicts) {
@@ -283,7 +307,9 @@ async fn serve(
     let records = store::records(tx.conn(), tenant, &ids).await?;
     tx.commit(app).await?;
     let answers = group.iter().zip(verdicts).map(|(member, verdict)| {
-        let task = records.get(&member.report.task);
+        let task = records
+            .get(&member.report.task)
+            .filter(|task| member.reaches(task));
         verdict::tell(&member.report, verdict, task, member.wanted(), |task| {
             is_same(member, task)
         })

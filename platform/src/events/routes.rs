@@ -147,6 +147,8 @@ async fn stream_events(
     Query(query): Query<EventQuery>,
 ) -> Result<Response, Error> {
     let (filter, begin) = (query.filter(&caller)?, query.begin()?);
+    // A stream does not end, but nonsense is refused here too.
+    query.limit()?;
     let after = match (sse::last_event_id(&headers)?, begin) {
         (Some(last), _) => Some(last),
         (None, Begin::After(cursor)) => Some(cursor),

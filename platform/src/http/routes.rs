@@ -195,7 +195,9 @@ fn describe(operation: &mut Described, domain: &str, access: Access, path: &str,
             parameters.push(path_parameter(name).into());
         }
     }
-    if path.contains('{') {
+    // Bodies name things too.
+    let changes = method != "get" && !matches!(access, Access::Public);
+    if path.contains('{') || changes {
         refusals.push(("404", "No such thing in this tenant"));
     }
     if method != "get" {

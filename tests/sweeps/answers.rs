@@ -1,6 +1,7 @@
 //! What is answered fits what the description says of it.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use jsonschema::Validator;
@@ -11,24 +12,29 @@ use crate::world::World;
 
 /// Compares answers with their schemas.
 pub(crate) struct Judge {
-    validators: BTreeMap<(String, u16), Validator>,
+    validators: BTreeMap<(String, u16), Rc<Validator>>,
 }
 
 impl Judge {
     /// Compiles the schema of every answer.
     pub(crate) fn of(document: &Document) -> Self {
         let mut validators = BTreeMap::new();
+        // Most refusals share one schema, and compiling is slow.
+        let mut compiled: BTreeMap<String, Rc<Validator>> = BTreeMap::new();
         for operation in &document.operations {
             let responses = operation.described["responses"]
                 .as_object()
                 .expect("it answers");
             for status in responses.keys().filter_map(|status| status.parse().ok()) {
                 if let Some(schema) = operation.answer_schema(status) {
-                    let validator = jsonschema::options()
-                        .should_validate_formats(true)
-                        .build(&document.standalone(schema))
-                        .unwrap_or_else(|error| panic!("{operation} {status}: {error}"));
-                    validators.insert((operation.id.clone(), status), validator);
+                    let validator = compiled.entry(schema.to_string()).or_insert_with(|| {
+                        let validator = jsonschema::options()
+                            .should_validate_formats(true)
+                            .build(&document.standalone(schema))
+                            .unwrap_or_else(|error| panic!("{operation} {status}: {error}"));
+                        Rc::new(validator)
+                    });
+                    validators.insert((operation.id.clone(), status), Rc::clone(validator));
                 }
             }
         }

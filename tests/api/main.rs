@@ -1,3 +1,8 @@
 //! What the routes and loops of the platform promise, on a real port and a database of its own per test.
 
 mod claims;
+mod creating;
+mod dependencies;
+mod leases;
+mod reports;
+mod retries;

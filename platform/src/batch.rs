@@ -14,10 +14,12 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use protocol::{ErrorCode, ReasonCode};
 use tokio::sync::{mpsc, oneshot};
 
@@ -273,7 +275,11 @@ async fn run_through_conflicts<L: Lane>(
 ) -> Result<Vec<L::Answer>, Error> {
     let mut tries = 0;
     loop {
-        match L::run(app, members).await {
+        // A panic fails the batch; it must not take the lane with it.
+        let ended = AssertUnwindSafe(L::run(app, members)).catch_unwind().await;
+        let ended =
+            ended.unwrap_or_else(|_| Err(anyhow::anyhow!("lane {} panicked", L::NAME).into()));
+        match ended {
             Err(Error::Internal(error)) if tries < CONFLICT_RETRIES && passes_by_itself(&error) => {
                 tries += 1;
                 metrics::counter!("stint_batch_conflicts_total", "lane" => L::NAME).increment(1);

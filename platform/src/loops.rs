@@ -3,9 +3,11 @@
 //! A loop takes no input; running it twice, or on two machines at once, does no harm; a turn does a
 //! bounded amount of work; the next turn is the retry. Waking a loop only makes its next turn sooner.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use protocol::LoopReport;
 use tokio::sync::Notify;
@@ -66,6 +68,7 @@ pub const LOOPS: &[Loop] = table! {
     "release_due",       seconds(60),   queue::release_due;
     "time_out_tasks",    seconds(5),    queue::time_out_tasks;
     "look_for_work",     seconds(2),    queue::look_for_work;
+    "forget_tasks",      seconds(900),  crate::tasks::forget_tasks;
     "forget_claims",     seconds(900),  queue::forget_claim_requests;
     "forget_requests",   seconds(900),  crate::http::forget_requests;
     "forget_idle_rates", seconds(60),   forget_idle_rates;
@@ -161,7 +164,12 @@ impl Default for Loops {
 impl State {
     async fn turn(&self, app: &App) -> Result<Turn, Error> {
         let began = Instant::now();
-        let ended = (self.row.run)(app.clone()).await;
+        // A panic fails the turn; it must not end the loop.
+        let ended = AssertUnwindSafe((self.row.run)(app.clone()))
+            .catch_unwind()
+            .await;
+        let ended = ended
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("loop {} panicked", self.row.name).into()));
         let mut report = self.report.lock().expect("no panic under this lock");
         report.runs += 1;
         report.last_run = Some(crate::http::meta().timestamp);

@@ -15,6 +15,7 @@ use crate::app::Platform;
 use crate::config::Config;
 use crate::db::keeper::{Keeper, KeeperSettings};
 use crate::db::{Pools, admit, migrate};
+use crate::history;
 use crate::keys::{self, Secret};
 use crate::seal::{self, Seal};
 
@@ -85,6 +86,9 @@ async fn prepare(
     let seal = Seal::load(config.auth.seal_key.as_ref(), &data_dir)?;
     let db = Pools::new(options, &config.database);
     seal::check(&db, &seal).await?;
+    history::adopt_restored(&db)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
     let new_admin_key = keys::bootstrap(&db, &config).await?;
     Ok((Platform::new(config, db, seal), new_admin_key))
 }

@@ -63,7 +63,7 @@ pub struct Stretch<T> {
 pub struct StretchMeta {
     /// Whether there was more to read when this answer was made.
     pub has_more: bool,
-    /// Pass this as `after` to go on. Stays the same when nothing was read.
+    /// Pass this as `after` to go on. It also passes what the filters left out.
     pub next_after: Option<String>,
     /// Names this request in the platform's logs.
     pub request_id: String,

@@ -243,7 +243,8 @@ pub struct LogRejection {
     pub trace_id: Uuid,
     /// Its operation.
     pub operation: String,
-    /// Why: `task_not_found`, `superseded_attempt`, `attempt_over`, `not_holder`.
+    /// Why: `task_not_found`, `superseded_attempt`, `unknown_attempt`, `attempt_over`, `not_holder`,
+    /// `outside_workspaces`.
     pub reason: String,
 }
 
@@ -263,7 +264,7 @@ pub struct LogGap {
 /// One log entry as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LogEntry {
-    /// Names the entry; grows with the order of arrival.
+    /// Names the entry, and is the cursor after which to go on reading.
     pub id: String,
     /// Whose entry it is.
     pub tenant_id: TenantId,
@@ -355,7 +356,7 @@ pub struct LogPagination {
     pub per_page: i64,
     /// Whether there was more to read when this answer was made.
     pub has_more: bool,
-    /// Pass this as `cursor` to go on.
+    /// Pass this as `cursor` to go on. With `order=asc` always present, to follow the log.
     pub next_cursor: Option<String>,
     /// The cursor that this page was asked with.
     pub prev_cursor: Option<String>,

@@ -167,6 +167,18 @@ impl Tx {
         self.notes.push(note);
     }
 
+    /// Commits before there is a replica to tell.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn commit_quietly(self) -> Result<(), Error> {
+        debug_assert!(
+            self.notes.is_empty(),
+            "what must be told is told by `commit`"
+        );
+        Ok(self.tx.commit().await?)
+    }
+
     /// Commits, then tells.
     ///
     /// # Errors

@@ -93,11 +93,11 @@ pub(super) struct Filter {
 /// The newest event that nothing can come before any more.
 pub(super) async fn newest(db: &mut PgConnection, tenant: TenantId) -> Result<Cursor, Error> {
     let row = sqlx::query!(
-        r#"select xid::text as "xid!", id
-           from events
-           where tenant_id = $1
-             and xid < pg_snapshot_xmin(pg_current_snapshot())
-           order by xid desc, id desc
+        r#"select e.xid::text as "xid!", e.id
+           from events e
+           where e.tenant_id = $1
+             and e.xid < pg_snapshot_xmin(pg_current_snapshot())
+           order by e.xid desc, e.id desc
            limit 1"#,
         tenant.uuid(),
     )

@@ -116,6 +116,27 @@ async fn delete_in_chunks(app: &App, table: Table, keep_days: i32) -> Result<(u6
     Ok((deleted, true))
 }
 
+/// Takes over history that was restored from a dump.
+///
+/// A dump keeps the transaction ids of another cluster. Where they are ahead of this cluster's own,
+/// readers would wait for transactions that never come, so such rows get the oldest id there is; their
+/// order is kept by their own numbers. Cursors from before the restore begin anew.
+///
+/// # Errors
+/// Those of the database.
+pub async fn adopt_restored(db: &crate::db::Pools) -> Result<(), Error> {
+    let mut tx = db.begin_internal().await?;
+    let adopted = store::adopt_restored(tx.conn()).await?;
+    tx.commit_quietly().await?;
+    if adopted > 0 {
+        tracing::info!(
+            rows = adopted,
+            "took over history that was restored from a dump"
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

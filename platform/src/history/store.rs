@@ -165,3 +165,31 @@ pub(super) async fn delete_old_strays(
     };
     Ok(deleted.rows_affected())
 }
+
+/// Gives rows with a transaction id from another cluster the oldest id there is.
+pub(super) async fn adopt_restored(db: &mut PgConnection) -> Result<u64, Error> {
+    let is_ahead = sqlx::query_scalar!(
+        r#"select exists (
+               select from tenants t
+               where exists (select from events e where e.tenant_id = t.id and e.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+                  or exists (select from execution_logs l where l.tenant_id = t.id and l.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+           ) as "is_ahead!""#
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    if !is_ahead {
+        return Ok(0);
+    }
+    // Rows of this cluster's own transactions, should there be some already, keep their ids.
+    let events = sqlx::query!(
+        "update events set xid = '3' where xid >= pg_snapshot_xmax(pg_current_snapshot())"
+    )
+    .execute(&mut *db)
+    .await?;
+    let logs = sqlx::query!(
+        "update execution_logs set xid = '3' where xid >= pg_snapshot_xmax(pg_current_snapshot())"
+    )
+    .execute(db)
+    .await?;
+    Ok(events.rows_affected() + logs.rows_affected())
+}

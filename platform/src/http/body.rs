@@ -1,5 +1,7 @@
 //! From bytes to a typed body, or to a refusal that says what is wrong where.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -12,6 +14,9 @@ use crate::error::{Error, Refused};
 
 /// What a typed body costs a lane beyond its bytes.
 pub const BODY_BYTES_OVERHEAD: usize = 256;
+
+/// How long a body may take to arrive: a client that stops in the middle must not be waited for.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Reads a body of at most `limit` bytes. An empty body counts as `{}`.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
@@ -30,7 +35,13 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let bytes = match Limited::new(body, limit).collect().await {
+    let whole = tokio::time::timeout(BODY_PATIENCE, Limited::new(body, limit).collect()).await;
+    let Ok(collected) = whole else {
+        return Err(Error::invalid(format!(
+            "the body did not arrive within {BODY_PATIENCE:?}"
+        )));
+    };
+    let bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
         Err(error) => return Err(Error::invalid(format!("the body broke off: {error}"))),
@@ -76,6 +87,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Error> {
         .hint("remove it: PostgreSQL cannot store it")
         .into());
     }
+    if may_not_be_readable(bytes) {
+        // What passes through unread must still be readable for whoever gets it.
+        serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| refuse(&error))?;
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed =
         T::deserialize(&mut deserializer).and_then(|body| deserializer.end().map(|()| body));
@@ -117,6 +132,39 @@ fn contains_nul(bytes: &[u8]) -> bool {
     false
 }
 
+/// Whether a JSON text may have a part that parses as JSON and still cannot be read: half a surrogate pair,
+/// or a number beyond any float. Says yes too often rather than too rarely; the caller then looks closely.
+fn may_not_be_readable(bytes: &[u8]) -> bool {
+    /// Digits that an exponent, or a whole number, may have without being suspicious.
+    const EXPONENT_DIGITS: usize = 2;
+    const DIGITS: usize = 300;
+    let mut digits = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                digits += 1;
+                if digits > DIGITS {
+                    return true;
+                }
+            }
+            b'e' | b'E' if digits > 0 => {
+                let exponent = bytes[at + 1..]
+                    .iter()
+                    .skip_while(|byte| matches!(byte, b'+' | b'-'));
+                if exponent.take_while(|byte| byte.is_ascii_digit()).count() > EXPONENT_DIGITS {
+                    return true;
+                }
+                digits = 0;
+            }
+            b'\\' if bytes[at + 1..].starts_with(b"ud") || bytes[at + 1..].starts_with(b"uD") => {
+                return true;
+            }
+            _ => digits = 0,
+        }
+    }
+    false
+}
+
 /// Refuses a text outside its length, in characters.
 ///
 /// # Errors
@@ -149,6 +197,26 @@ mod tests {
         assert!(contains_nul(br#"{"a":"\u0000"}"#));
         assert!(contains_nul(b"{\"a\":\"\0\"}"));
         assert!(contains_nul(br#"{"a":"\n\\\u0000"}"#));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_and_an_endless_number_are_refused() {
+        for body in [
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":1e999}"#,
+            r#"{"a":[{"b":-1E+4000}]}"#,
+        ] {
+            let bytes = Bytes::from_static(body.as_bytes());
+            assert!(parse::<protocol::JsonObject>(&bytes).is_err(), "{body}");
+        }
+        for body in [
+            r#"{"a":"\ud83d\ude00"}"#,
+            r#"{"a":1e99, "b":"1e999"}"#,
+            r#"{"a":"e123456"}"#,
+        ] {
+            let bytes = Bytes::from_static(body.as_bytes());
+            parse::<protocol::JsonObject>(&bytes).expect(body);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderValue;
 use protocol::{Meta, Timestamp};
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// Longest `x-request-id` that is taken over from the caller.
@@ -80,4 +81,26 @@ pub async fn observe(request: Request, next: Next) -> Response {
     metrics::histogram!("stint_http_request_duration_seconds", "operation" => operation)
         .record(began.elapsed().as_secs_f64());
     response
+}
+
+/// Runs a handler to its end, even when its client goes away meanwhile.
+///
+/// A handler that is dropped between BEGIN and COMMIT would leave its connection in a transaction, and
+/// one that is dropped after its COMMIT would not tell anyone. The hot path needs no such care: its
+/// lanes run apart from the requests, and a claim that waits must end with its client.
+pub(super) async fn to_its_end(
+    handler: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    let id = RequestId(RequestId::current());
+    let work = REQUEST_ID.scope(id, handler).in_current_span();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "awaited right here; only its dropping is ignored"
+    )]
+    let ended = tokio::spawn(work).await;
+    match ended {
+        Ok(response) => response,
+        // As if it had panicked here: the layer that catches panics answers.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }

@@ -289,7 +289,11 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
                     request.extensions_mut().insert(caller);
                 }
                 request.extensions_mut().insert(operation);
-                next.run(request).await
+                if gate.is_hot {
+                    next.run(request).await
+                } else {
+                    super::request::to_its_end(next.run(request)).await
+                }
             }
             Err(refusal) => refusal.into_response(),
         };

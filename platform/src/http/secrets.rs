@@ -90,7 +90,7 @@ fn collect(value: &Value, path: &str, found: &mut Vec<String>) {
                 let path = format!("{path}.{key}");
                 match member {
                     Value::String(text) if is_secret_key(key) && !is_reference(text) => {
-                        found.push(path)
+                        found.push(path);
                     }
                     _ => collect(member, &path, found),
                 }
@@ -162,9 +162,13 @@ fn mask(value: &mut Value) -> bool {
             }
             changed
         }
-        Value::Array(items) => items
-            .iter_mut()
-            .fold(false, |changed, item| mask(item) || changed),
+        Value::Array(items) => {
+            let mut changed = false;
+            for item in items {
+                changed |= mask(item);
+            }
+            changed
+        }
         Value::String(text) if is_secret_value(text) => {
             *text = MASK.to_owned();
             true

@@ -13,7 +13,7 @@ use super::{secret, store};
 use crate::app::App;
 use crate::auth;
 use crate::error::Error;
-use crate::http::Identity;
+use crate::http::{Caller, Identity};
 
 /// How long an entry is believed without hearing anything: bounds a revocation whose note was lost.
 const BELIEVED_FOR: Duration = Duration::from_secs(30);
@@ -132,6 +132,16 @@ impl KeyCache {
 pub async fn look_up(app: &App, key: &str) -> Result<Option<Valid>, Error> {
     let mut db = app.db.reader().await?;
     store::find_valid(&mut db, Named::Hash(&secret::hash(key))).await
+}
+
+/// Whether the caller's key is still valid, past the cache: for requests that last long, such as streams.
+///
+/// # Errors
+/// 503 when the database cannot be reached.
+pub async fn is_still_valid(app: &App, caller: &Caller) -> Result<bool, Error> {
+    let named = Named::Id(caller.tenant(), caller.identity().key);
+    let mut db = app.db.reader().await?;
+    Ok(store::find_valid(&mut db, named).await?.is_some())
 }
 
 /// Loop body: writes down which keys were used. What cannot be written is noted with the next use.

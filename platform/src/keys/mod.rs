@@ -15,15 +15,13 @@ mod bootstrap;
 mod create;
 mod lookup;
 mod mint;
-mod recheck;
 mod rotate;
 pub mod routes;
 mod secret;
 mod store;
 
 pub use bootstrap::bootstrap;
-pub use lookup::{KeyCache, forget_keys, look_up, note_key_use};
+pub use lookup::{KeyCache, forget_keys, is_still_valid, look_up, note_key_use};
 pub use mint::{Expiry, Mint, mint, revoke_keys_of};
-pub use recheck::is_still_valid;
 pub use secret::Secret;
 pub use store::Valid;

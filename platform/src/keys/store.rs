@@ -41,27 +41,6 @@ struct Row {
     seconds_left: Option<f64>,
 }
 
-/// Whether a key is neither revoked nor expired, and its tenant active.
-pub(super) async fn is_valid(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    key: KeyId,
-) -> sqlx::Result<bool> {
-    let row = sqlx::query!(
-        r#"select t.is_active
-                  and k.revoked_at is null
-                  and (k.expires_at is null or k.expires_at > clock_timestamp()) as "is_valid!"
-           from api_keys k
-           join tenants t on t.id = k.tenant_id
-           where k.tenant_id = $1 and k.id = $2"#,
-        tenant.uuid(),
-        key.uuid(),
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(row.is_some_and(|row| row.is_valid))
-}
-
 /// Finds a key, unless it is revoked, expired, or its tenant inactive.
 pub(super) async fn find_valid(
     db: &mut PgConnection,

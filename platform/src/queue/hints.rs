@@ -510,7 +510,9 @@ mod tests {
     fn a_rewound_watermark_is_not_lost() {
         let hints = Hints::default();
         hints.advance(tenant(), "role:a", 2, 40);
+        // Something lay before the watermark: one claim looks from the start, the next one beyond it again.
         hints.advance(tenant(), "role:a", 2, 30);
+        assert_eq!(hints.marks(tenant(), "role:a")[2], 0);
         assert_eq!(hints.marks(tenant(), "role:a")[2], 40);
     }
 

@@ -40,7 +40,7 @@ const MEASURED: &[(&str, Kind, Unit, &str)] = &[
         "stint_claims_total",
         Counter,
         Unit::Count,
-        "Claims answered, by outcome: claimed, replayed, empty, abandoned.",
+        "Claims answered, by outcome: claimed, replayed, empty.",
     ),
     (
         "stint_claim_duration_seconds",

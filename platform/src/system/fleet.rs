@@ -94,9 +94,12 @@ fn fleet(lanes: Vec<Lane>, counts: Counts) -> String {
     text
 }
 
+/// One number of a pool.
+type OfPool = fn(&PoolUsage) -> u32;
+
 fn pools(usage: [PoolUsage; 3]) -> String {
     let mut text = String::new();
-    let kinds: [(&str, &str, fn(&PoolUsage) -> u32); 3] = [
+    let kinds: [(&str, &str, OfPool); 3] = [
         (
             "stint_db_connections_in_use",
             "Connections to the database that someone holds, by pool.",

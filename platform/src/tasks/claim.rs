@@ -1,23 +1,18 @@
 //! A holder asks for a task.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use protocol::{
-    AgentId, ClaimTask, ClaimTasks, ClaimedTask, Priority, ReasonCode, TaskState, TenantId,
-    WorkerId,
+    ClaimTask, ClaimTasks, ClaimedTask, Priority, ReasonCode, TaskState, TenantId, WorkerId,
 };
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::record::{Settings, object, word};
 use super::verdict;
 use crate::app::App;
-use crate::batch::Lane;
-use crate::db::{Note, Tx};
 use crate::error::Error;
 use crate::http::{Caller, check_length};
-use crate::queue::{self, Advance, Claimant, Claimed, Claims, Held, Taken, Woken};
+use crate::queue::{self, Claimant, Claimed, Held, Woken};
 
 /// Longest a claim may wait for work. Below the 30 s that common proxies allow an idle request.
 const WAIT_SECONDS_MAX: u32 = 25;
@@ -30,15 +25,12 @@ const ITERATIONS: i32 = 800;
 /// Repetitions of a model call unless the task says so, as the contract has it.
 const LLM_RETRIES: i32 = 5;
 
-/// What waits together to be claimed commits together.
-pub struct ClaimLane;
-
 /// A claim that has been checked.
 #[derive(Clone)]
 pub struct Claim {
-    tenant: TenantId,
-    lanes: Vec<String>,
-    claimant: Claimant,
+    pub(super) tenant: TenantId,
+    pub(super) lanes: Vec<String>,
+    pub(super) claimant: Claimant,
     wait: Duration,
     has_context: bool,
     /// No task can suit: it names a playbook, and no task belongs to one.
@@ -333,241 +325,6 @@ pub(super) async fn claim_many(
         }
     }
     Ok(tasks)
-}
-
-/// What a claim got, and in whose name, so that it can be taken back.
-pub struct Dealt {
-    tenant: TenantId,
-    claimed: Claimed,
-}
-
-impl Lane for ClaimLane {
-    type Member = Claim;
-    type Answer = Dealt;
-    type Key = (AgentId, String);
-    const NAME: &'static str = "claim";
-
-    fn key(member: &Claim) -> Option<Self::Key> {
-        Some((member.claimant.agent, member.claimant.request_id.clone()?))
-    }
-
-    fn weight(member: &Claim) -> usize {
-        size_of::<Claim>() + member.lanes.iter().map(String::len).sum::<usize>()
-    }
-
-    /// One statement per distinct set of lanes. All in one transaction, so that a later one sees what an
-    /// earlier one took; a single one commits by itself.
-    async fn run(app: &App, members: &[Claim]) -> Result<Vec<Dealt>, Error> {
-        let groups = group(members);
-        let mut answers: Vec<Option<Claimed>> = vec![None; members.len()];
-        let mut advances = Vec::new();
-        let mut tx = if groups.len() > 1 {
-            Some(app.db.begin_internal().await?)
-        } else {
-            None
-        };
-        let mut alone = if tx.is_none() {
-            Some(app.db.internal().await?)
-        } else {
-            None
-        };
-        let observed: Vec<_> = groups
-            .values()
-            .map(|places| {
-                app.hints
-                    .observe(members[places[0]].tenant, &members[places[0]].lanes)
-            })
-            .collect();
-        for places in groups.values() {
-            let claimants: Vec<&Claimant> = places
-                .iter()
-                .map(|place| &members[*place].claimant)
-                .collect();
-            let first = &members[places[0]];
-            let claims = Claims {
-                tenant: first.tenant,
-                lanes: &first.lanes,
-                claimants: &claimants,
-            };
-            let db = match (&mut tx, &mut alone) {
-                (Some(tx), _) => tx.conn(),
-                (None, Some(alone)) => &mut **alone,
-                (None, None) => unreachable!("one of both was opened"),
-            };
-            let (claimed, advance) = queue::claim_next(db, &app.hints, &claims)
-                .await
-                .map_err(crate::db::unknown_outcome)?;
-            advances.push(advance);
-            for (place, claimed) in places.iter().zip(claimed) {
-                answers[*place] = Some(claimed);
-            }
-        }
-        match tx {
-            Some(mut tx) => {
-                tx.note(Note::EventsAppended);
-                tx.commit(app).await?;
-            }
-            None => app.bus.publish(app, vec![Note::EventsAppended]),
-        }
-        for advance in advances {
-            advance.apply(&app.hints);
-        }
-        for (places, observed) in groups.values().zip(&observed) {
-            remember_empty(app, members, places, observed, &answers);
-        }
-        Ok(members
-            .iter()
-            .zip(answers)
-            .map(|(member, claimed)| Dealt {
-                tenant: member.tenant,
-                claimed: claimed.expect("every claim is in one group"),
-            })
-            .collect())
-    }
-
-    async fn abandon(app: &App, answer: Dealt) {
-        take_back(app, answer.tenant, answer.claimed).await;
-    }
-}
-
-type GroupKey<'a> = (TenantId, &'a [String], &'a Option<Vec<Uuid>>, Option<Uuid>);
-
-/// Claims that want the same lanes share a statement.
-fn group(members: &[Claim]) -> BTreeMap<GroupKey<'_>, Vec<usize>> {
-    let mut groups: BTreeMap<GroupKey<'_>, Vec<usize>> = BTreeMap::new();
-    for (place, member) in members.iter().enumerate() {
-        let claimant = &member.claimant;
-        let key = (
-            member.tenant,
-            member.lanes.as_slice(),
-            &claimant.workspaces,
-            claimant.workflow.map(Into::into),
-        );
-        groups.entry(key).or_default().push(place);
-    }
-    groups
-}
-
-fn remember_empty(
-    app: &App,
-    members: &[Claim],
-    places: &[usize],
-    observed: &queue::Observed,
-    answers: &[Option<Claimed>],
-) {
-    let first = &members[places[0]];
-    if first.claimant.workspaces.is_some() || first.claimant.workflow.is_some() {
-        return;
-    }
-    for place in places {
-        if matches!(answers[*place], Some(Claimed::Nothing)) {
-            app.hints.found_nothing(
-                first.tenant,
-                &first.lanes,
-                observed,
-                members[*place].claimant.agent,
-            );
-        }
-    }
-}
-
-/// A claim whose client has gone is undone at once, counting no abandon.
-async fn take_back(app: &App, tenant: TenantId, claimed: Claimed) {
-    let Claimed::Task(held) = claimed else { return };
-    // Under its request id the client asks again, and gets it.
-    let undone = async {
-        let mut tx = app.db.begin_internal().await?;
-        queue::unclaim(&mut tx, tenant, held.task, held.attempt).await?;
-        tx.commit(app).await
-    };
-    if let Err(error) = undone.await {
-        tracing::warn!(%error, task.id = %held.task, "a claim whose client has gone could not be undone; its lease will end");
-    }
-}
-
-/// Claims that wait, fed with tasks in the transaction that creates them.
-pub(super) struct Feeding {
-    waiting: Vec<(Taken, Claimed)>,
-    advances: Vec<Advance>,
-}
-
-impl Feeding {
-    /// Takes out as many waiting claims as tasks will be ready.
-    pub(super) fn for_tasks(app: &App, tenant: TenantId, lanes: HashMap<String, usize>) -> Self {
-        let taken = lanes
-            .into_iter()
-            .flat_map(|(lane, tasks)| app.hints.take_waiting(tenant, &lane, tasks));
-        Self {
-            waiting: taken.map(|taken| (taken, Claimed::Nothing)).collect(),
-            advances: Vec::new(),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// Runs the ordinary claim statement for them.
-    pub(super) async fn claim(&mut self, app: &App, tx: &mut Tx) -> Result<(), Error> {
-        let mut groups: BTreeMap<
-            (TenantId, Vec<String>, Option<Vec<Uuid>>, Option<Uuid>),
-            Vec<usize>,
-        > = BTreeMap::new();
-        for (place, (taken, _)) in self.waiting.iter().enumerate() {
-            let lanes = app.hints.without_known_empty(taken.tenant, &taken.lanes);
-            let workflow = taken.claimant.workflow.map(Into::into);
-            let key = (
-                taken.tenant,
-                lanes,
-                taken.claimant.workspaces.clone(),
-                workflow,
-            );
-            groups.entry(key).or_default().push(place);
-        }
-        for ((tenant, lanes, ..), places) in groups {
-            let claimants: Vec<&Claimant> = places
-                .iter()
-                .map(|place| &self.waiting[*place].0.claimant)
-                .collect();
-            let claims = Claims {
-                tenant,
-                lanes: &lanes,
-                claimants: &claimants,
-            };
-            let (claimed, advance) = queue::claim_next(tx.conn(), &app.hints, &claims).await?;
-            self.advances.push(advance);
-            for (place, claimed) in places.into_iter().zip(claimed) {
-                self.waiting[place].1 = claimed;
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands out what was claimed, after the commit. Who got nothing looks again.
-    pub(super) async fn hand_out(&mut self, app: &App) {
-        for advance in self.advances.drain(..) {
-            advance.apply(&app.hints);
-        }
-        for (taken, claimed) in self.waiting.drain(..) {
-            let tenant = taken.tenant;
-            let woken = match claimed {
-                Claimed::Nothing | Claimed::Full => Woken::LookAgain,
-                found => Woken::Fed(Box::new(found)),
-            };
-            if let Some(unread) = taken.wake(woken) {
-                take_back(app, tenant, unread).await;
-            }
-        }
-    }
-}
-
-impl Drop for Feeding {
-    /// The creation failed: whoever was taken out looks by itself.
-    fn drop(&mut self) {
-        for (taken, _) in self.waiting.drain(..) {
-            taken.wake(Woken::LookAgain);
-        }
-    }
 }
 
 fn answer(tenant: TenantId, held: Held, has_context: bool) -> Result<ClaimedTask, Error> {

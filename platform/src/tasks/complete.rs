@@ -243,7 +243,7 @@ async fn check_outputs(
         let Some(role_config) = role_configs.get(&completion.report.task) else {
             continue;
         };
-        let faults = super::create::output_faults(role_config, &completion.output)?;
+        let faults = super::output::output_faults(role_config, &completion.output)?;
         if !faults.is_empty() {
             completion.to = TaskState::OutputPendingAssessment;
             let verification = serde_json::json!({

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::claim::{self, Claim, Outcome};
 use super::verdict::Reported;
-use super::{complete, context, create, hand_in, operate, start, store, why};
+use super::{complete, context, hand_in, new_task, operate, start, store, why};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
@@ -51,7 +51,7 @@ pub fn routes() -> Routes {
 #[utoipa::path(post, path = "/api/v1/tasks", request_body = CreateTask,
                responses((status = 201, body = Envelope<Task>)))]
 async fn create_task(State(app): State<App>, hot: Hot<CreateTask>) -> Result<Reply<Task>, Error> {
-    let member = create::Member::admit(hot, &app.config.limits)?;
+    let member = new_task::Member::admit(hot, &app.config.limits)?;
     let created = app.lanes.create.run(member).await??;
     let reply = Reply::with(StatusCode::CREATED, created.task)?;
     Ok(if created.is_replay {

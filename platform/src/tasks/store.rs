@@ -489,3 +489,51 @@ pub(super) async fn holders_exist(
     .fetch_all(db)
     .await?)
 }
+
+/// Forgets tasks that ended before the retention began, a bounded number a turn, with what belongs to them.
+///
+/// Ids are ordered by their creation, so that the range of the primary key before the retention holds all
+/// that can be old enough.
+pub(super) async fn forget(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    created_before: Uuid,
+    days: i32,
+) -> Result<u64, Error> {
+    let forgotten = sqlx::query!(
+        "with old as materialized (
+             select task_id from task_results
+             where tenant_id = $1 and task_id < $2 and state_changed_at < clock_timestamp() - make_interval(days => $3)
+             order by task_id
+             limit 1000
+             for update skip locked
+         ),
+         results as (delete from task_results r using old where r.tenant_id = $1 and r.task_id = old.task_id),
+         needs as (delete from task_dependencies d using old where d.tenant_id = $1 and d.task_id = old.task_id),
+         needed as (delete from task_dependencies d using old where d.tenant_id = $1 and d.needs_id = old.task_id)
+         delete from tasks t using old where t.tenant_id = $1 and t.id = old.task_id",
+        tenant.uuid(),
+        created_before,
+        days,
+    )
+    .execute(db)
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// Every tenant, and the moment before which its ended tasks may be forgotten.
+pub(super) async fn retention(
+    db: &mut PgConnection,
+    days: i32,
+) -> Result<Vec<(TenantId, chrono::DateTime<chrono::Utc>)>, Error> {
+    let rows = sqlx::query!(
+        r#"select id, clock_timestamp() - make_interval(days => $1) as "before!" from tenants order by id"#,
+        days,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id.into(), row.before))
+        .collect())
+}

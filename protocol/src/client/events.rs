@@ -5,7 +5,7 @@ use super::{Client, Filters, Result, whole};
 use crate::{Event, Stretch};
 
 impl Client {
-    /// Reads a stretch of events. Filters: `after`, `limit`, `type`, `entity_id` and others.
+    /// Reads a stretch of events. Filters: `after`, `limit`, `types`, `entity_id` and others.
     pub async fn list_events(&self, filters: Filters<'_>) -> Result<Stretch<Event>> {
         whole(self.get("/api/v1/events").query(filters)).await
     }

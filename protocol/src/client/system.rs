@@ -1,12 +1,12 @@
 //! How the platform itself is doing.
 
-use super::{Client, ClientError, Data, Result, accepted, data, whole};
+use super::{Client, ClientError, Result, accepted, data, whole};
 use crate::{Health, Json, LoopReport, Readiness};
 
 impl Client {
     /// Tells that the process answers.
     pub async fn get_health(&self) -> Result<Health> {
-        data(self.get("/health")).await
+        whole(self.get("/health")).await
     }
 
     /// Tells whether the platform can do its work. Not being ready is an answer, not an error.
@@ -15,12 +15,10 @@ impl Client {
         let response = response.map_err(ClientError::Unreachable)?;
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(ClientError::Unreachable)?;
-        let answer: Data<Readiness> =
-            serde_json::from_slice(&body).map_err(|error| ClientError::Unexpected {
-                status,
-                message: error.to_string(),
-            })?;
-        Ok(answer.data)
+        serde_json::from_slice(&body).map_err(|error| ClientError::Unexpected {
+            status,
+            message: error.to_string(),
+        })
     }
 
     /// Reads the metrics in the text format of Prometheus.

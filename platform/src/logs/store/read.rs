@@ -92,11 +92,11 @@ pub(in super::super) async fn newest(
     tenant: TenantId,
 ) -> Result<Cursor, Error> {
     let row = sqlx::query!(
-        r#"select xid::text as "xid!", id
-           from execution_logs
-           where tenant_id = $1
-             and xid < pg_snapshot_xmin(pg_current_snapshot())
-           order by xid desc, id desc
+        r#"select l.xid::text as "xid!", l.id
+           from execution_logs l
+           where l.tenant_id = $1
+             and l.xid < pg_snapshot_xmin(pg_current_snapshot())
+           order by l.xid desc, l.id desc
            limit 1"#,
         tenant.uuid(),
     )

@@ -1,0 +1,97 @@
+//! Feeding: a batch that creates tasks hands them to the claims that wait for them, in its transaction.
+
+use std::collections::{BTreeMap, HashMap};
+
+use protocol::TenantId;
+use uuid::Uuid;
+
+use super::claim_lane::take_back;
+use crate::app::App;
+use crate::db::Tx;
+use crate::error::Error;
+use crate::queue::{self, Advance, Claimant, Claimed, Claims, Taken, Woken};
+
+/// What waiting claims must have in common to share a statement.
+type FedKey = (TenantId, Vec<String>, Option<Vec<Uuid>>, Option<Uuid>);
+
+/// Claims that wait, fed with tasks in the transaction that creates them.
+pub(super) struct Feeding {
+    waiting: Vec<(Taken, Claimed)>,
+    advances: Vec<Advance>,
+}
+
+impl Feeding {
+    /// Takes out as many waiting claims as tasks will be ready.
+    pub(super) fn for_tasks(app: &App, tenant: TenantId, lanes: HashMap<String, usize>) -> Self {
+        let taken = lanes
+            .into_iter()
+            .flat_map(|(lane, tasks)| app.hints.take_waiting(tenant, &lane, tasks));
+        Self {
+            waiting: taken.map(|taken| (taken, Claimed::Nothing)).collect(),
+            advances: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Runs the ordinary claim statement for them.
+    pub(super) async fn claim(&mut self, app: &App, tx: &mut Tx) -> Result<(), Error> {
+        let mut groups: BTreeMap<FedKey, Vec<usize>> = BTreeMap::new();
+        for (place, (taken, _)) in self.waiting.iter().enumerate() {
+            let lanes = app.hints.without_known_empty(taken.tenant, &taken.lanes);
+            let workflow = taken.claimant.workflow.map(Into::into);
+            let key = (
+                taken.tenant,
+                lanes,
+                taken.claimant.workspaces.clone(),
+                workflow,
+            );
+            groups.entry(key).or_default().push(place);
+        }
+        for ((tenant, lanes, ..), places) in groups {
+            let claimants: Vec<&Claimant> = places
+                .iter()
+                .map(|place| &self.waiting[*place].0.claimant)
+                .collect();
+            let claims = Claims {
+                tenant,
+                lanes: &lanes,
+                claimants: &claimants,
+            };
+            let (claimed, advance) = queue::claim_next(tx.conn(), &app.hints, &claims).await?;
+            self.advances.push(advance);
+            for (place, claimed) in places.into_iter().zip(claimed) {
+                self.waiting[place].1 = claimed;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out what was claimed, after the commit. Who got nothing looks again.
+    pub(super) async fn hand_out(&mut self, app: &App) {
+        for advance in self.advances.drain(..) {
+            advance.apply(&app.hints);
+        }
+        for (taken, claimed) in self.waiting.drain(..) {
+            let tenant = taken.tenant;
+            let woken = match claimed {
+                Claimed::Nothing | Claimed::Full => Woken::LookAgain,
+                found => Woken::Fed(Box::new(found)),
+            };
+            if let Some(unread) = taken.wake(woken) {
+                take_back(app, tenant, unread).await;
+            }
+        }
+    }
+}
+
+impl Drop for Feeding {
+    /// The creation failed: whoever was taken out looks by itself.
+    fn drop(&mut self) {
+        for (taken, _) in self.waiting.drain(..) {
+            taken.wake(Woken::LookAgain);
+        }
+    }
+}

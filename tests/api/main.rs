@@ -1,0 +1,3 @@
+//! What the routes and loops of the platform promise, on a real port and a database of its own per test.
+
+mod commits;

@@ -32,12 +32,19 @@ async fn counted(t: &TestPlatform) -> Vec<Counted> {
     .await
     .expect("the counters can be read");
     rows.into_iter()
-        .map(|row| Counted { query: row.get("query"), calls: row.get("calls") })
+        .map(|row| Counted {
+            query: row.get("query"),
+            calls: row.get("calls"),
+        })
         .collect()
 }
 
 fn calls_of(counted: &[Counted], mark: &str) -> i64 {
-    counted.iter().filter(|statement| statement.query.contains(mark)).map(|statement| statement.calls).sum()
+    counted
+        .iter()
+        .filter(|statement| statement.query.contains(mark))
+        .map(|statement| statement.calls)
+        .sum()
 }
 
 /// The opening words of the statements in `claim_next.sql`, `complete.sql` and `place.sql`.
@@ -56,7 +63,11 @@ fn a_lone_claim_is_one_statement_that_commits_by_itself() {
         worker.claim_one().await;
         let counted = counted(t).await;
         assert_eq!(calls_of(&counted, CLAIM), 1, "{counted:?}");
-        assert_eq!(counted.iter().map(|statement| statement.calls).sum::<i64>(), 1, "{counted:?}");
+        assert_eq!(
+            counted.iter().map(|statement| statement.calls).sum::<i64>(),
+            1,
+            "{counted:?}"
+        );
     });
 }
 
@@ -67,10 +78,17 @@ fn a_lone_complete_is_one_statement_that_commits_by_itself_and_one_read() {
         t.create("one").await;
         let task = worker.begin().await;
         count_from_now(t).await;
-        worker.complete(&task, json!({})).await.expect("the completion is accepted");
+        worker
+            .complete(&task, json!({}))
+            .await
+            .expect("the completion is accepted");
         let counted = counted(t).await;
         assert_eq!(calls_of(&counted, COMPLETE), 1, "{counted:?}");
-        assert_eq!(counted.iter().map(|statement| statement.calls).sum::<i64>(), 2, "{counted:?}");
+        assert_eq!(
+            counted.iter().map(|statement| statement.calls).sum::<i64>(),
+            2,
+            "{counted:?}"
+        );
     });
 }
 
@@ -80,20 +98,36 @@ fn what_is_asked_at_once_shares_commits() {
     // So many at once that most must wait while a batch commits; each commit then serves many.
     const COMMITS_MAX: i64 = 64;
     Setup::new().test(async |t| {
-        let worker = t.worker("w1").capacity(AT_ONCE).agent_capacity(AT_ONCE).await;
+        let worker = t
+            .worker("w1")
+            .capacity(AT_ONCE)
+            .agent_capacity(AT_ONCE)
+            .await;
         worker.claim().await;
         count_from_now(t).await;
         let admin = t.admin();
         join_all((0..AT_ONCE).map(async |number| {
-            admin.create_task(&new_task(&format!("task {number}"))).await.expect("the task is created")
+            admin
+                .create_task(&new_task(&format!("task {number}")))
+                .await
+                .expect("the task is created")
         }))
         .await;
         let tasks = join_all((0..AT_ONCE).map(|_| worker.begin())).await;
-        join_all(tasks.iter().map(async |task| worker.complete(task, json!({})).await.expect("it is accepted"))).await;
+        join_all(tasks.iter().map(async |task| {
+            worker
+                .complete(task, json!({}))
+                .await
+                .expect("it is accepted")
+        }))
+        .await;
         let counted = counted(t).await;
         for mark in [PLACE, CLAIM, COMPLETE] {
             let calls = calls_of(&counted, mark);
-            assert!((1..=COMMITS_MAX).contains(&calls), "{calls} statements for {AT_ONCE} requests: {mark}");
+            assert!(
+                (1..=COMMITS_MAX).contains(&calls),
+                "{calls} statements for {AT_ONCE} requests: {mark}"
+            );
         }
     });
 }

@@ -10,7 +10,12 @@ use crate::document::{Document, Operation, assert_envelope};
 use crate::world::plain_key;
 
 /// What may be called without a key. This list only ever gets shorter.
-const PUBLIC: &[&str] = &["exchange_token", "get_health", "get_openapi", "get_readiness"];
+const PUBLIC: &[&str] = &[
+    "exchange_token",
+    "get_health",
+    "get_openapi",
+    "get_readiness",
+];
 
 #[test]
 fn strangers_are_refused() {
@@ -23,7 +28,11 @@ fn strangers_are_refused() {
                 continue;
             }
             let path = operation.path_with(|_| Uuid::new_v4().to_string());
-            for key in [None, Some("st_admin_nobody_has_this_key_000000000000"), Some("x")] {
+            for key in [
+                None,
+                Some("st_admin_nobody_has_this_key_000000000000"),
+                Some("x"),
+            ] {
                 let mut request = operation.request_of_stranger(t, &path);
                 if let Some(key) = key {
                     request = request.bearer_auth(key);
@@ -47,7 +56,11 @@ fn weaker_keys_are_refused_and_told_the_scope() {
         for operation in &document.operations {
             for scope in operation.scopes_too_weak() {
                 let answer = call(t, operation, &keys[&scope]).await;
-                assert_eq!(answer.status, 403, "{operation} with scope {scope}: {}", answer.text);
+                assert_eq!(
+                    answer.status, 403,
+                    "{operation} with scope {scope}: {}",
+                    answer.text
+                );
                 assert_envelope(&operation.to_string(), &answer);
                 assert_eq!(
                     answer.error()["details"]["required_scope"].as_str(),

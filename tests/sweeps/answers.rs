@@ -18,7 +18,9 @@ impl Judge {
     pub(crate) fn of(document: &Document) -> Self {
         let mut validators = BTreeMap::new();
         for operation in &document.operations {
-            let responses = operation.described["responses"].as_object().expect("it answers");
+            let responses = operation.described["responses"]
+                .as_object()
+                .expect("it answers");
             for status in responses.keys().filter_map(|status| status.parse().ok()) {
                 if let Some(schema) = operation.answer_schema(status) {
                     let validator = jsonschema::options()
@@ -60,9 +62,14 @@ fn every_read_answers_what_is_described() {
         // One that has ended, one that waits, one that can be claimed.
         t.create("ended").await;
         let ended = world.worker.begin().await;
-        world.worker.complete(&ended, serde_json::json!({"a": [1, null]})).await.unwrap();
+        world
+            .worker
+            .complete(&ended, serde_json::json!({"a": [1, null]}))
+            .await
+            .unwrap();
         let first = t.create("ready").await;
-        t.create_with("waits", |task| task.depends_on = vec![first.id]).await;
+        t.create_with("waits", |task| task.depends_on = vec![first.id])
+            .await;
         for operation in &document.operations {
             if operation.changes() || operation.streams() {
                 continue;
@@ -99,7 +106,8 @@ fn bad_query_parameters_are_refused() {
                 let name = parameter["name"].as_str().unwrap();
                 queries.push(format!("{name}=%00"));
                 let schema = document.follow(&parameter["schema"]);
-                let schema = crate::bodies::one_of(schema).map_or(schema, |schema| document.follow(schema));
+                let schema =
+                    crate::bodies::one_of(schema).map_or(schema, |schema| document.follow(schema));
                 let is_plain_text = crate::bodies::kind(schema) == "string"
                     && schema.get("format").is_none()
                     && schema.get("enum").is_none();
@@ -111,7 +119,9 @@ fn bad_query_parameters_are_refused() {
                 }
             }
             for query in queries {
-                let answer = Answer::of(operation.request(t, &format!("{path}?{query}"), t.admin_key())).await;
+                let answer =
+                    Answer::of(operation.request(t, &format!("{path}?{query}"), t.admin_key()))
+                        .await;
                 assert_eq!(answer.status, 400, "{operation} {query}: {}", answer.text);
                 assert_envelope(&operation.to_string(), &answer);
             }

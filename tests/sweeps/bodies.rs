@@ -18,13 +18,18 @@ pub(crate) fn smallest(document: &Document, schema: &Value) -> Value {
             let mut members = Map::new();
             for name in schema["required"].as_array().into_iter().flatten() {
                 let name = name.as_str().expect("names are texts");
-                members.insert(name.to_owned(), smallest(document, &schema["properties"][name]));
+                members.insert(
+                    name.to_owned(),
+                    smallest(document, &schema["properties"][name]),
+                );
             }
             members.into()
         }
         "array" => {
             let count = schema["minItems"].as_u64().unwrap_or(0);
-            (0..count).map(|_| smallest(document, &schema["items"])).collect()
+            (0..count)
+                .map(|_| smallest(document, &schema["items"]))
+                .collect()
         }
         "string" => text(schema, 0),
         "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
@@ -62,7 +67,13 @@ pub(crate) fn text(schema: &Value, which: usize) -> Value {
             let shortest = schema["minLength"].as_u64().unwrap_or(1).max(1) as usize;
             let longest = schema["maxLength"].as_u64().unwrap_or(50) as usize;
             let letters = (shortest + which % 20).min(longest);
-            "abcdefghijklmnopqrstuvwxyz".chars().cycle().skip(which % 26).take(letters).collect::<String>().into()
+            "abcdefghijklmnopqrstuvwxyz"
+                .chars()
+                .cycle()
+                .skip(which % 26)
+                .take(letters)
+                .collect::<String>()
+                .into()
         }
     }
 }

@@ -50,7 +50,9 @@ impl Document {
 
     /// The operations that change something.
     pub(crate) fn mutations(&self) -> impl Iterator<Item = &Operation> {
-        self.operations.iter().filter(|operation| operation.changes())
+        self.operations
+            .iter()
+            .filter(|operation| operation.changes())
     }
 
     /// A schema, with the reference at its top followed.
@@ -132,7 +134,10 @@ impl Operation {
     /// Its path with something put in for each name.
     pub(crate) fn path_with(&self, mut value: impl FnMut(&str) -> String) -> String {
         let parts = self.path.split('/').map(|part| {
-            match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            match part
+                .strip_prefix('{')
+                .and_then(|part| part.strip_suffix('}'))
+            {
                 Some(name) => value(name),
                 None => part.to_owned(),
             }
@@ -161,12 +166,21 @@ impl Operation {
     }
 
     /// A request for it, with a key but without a body.
-    pub(crate) fn request(&self, t: &TestPlatform, path: &str, key: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(
+        &self,
+        t: &TestPlatform,
+        path: &str,
+        key: &str,
+    ) -> reqwest::RequestBuilder {
         self.request_of_stranger(t, path).bearer_auth(key)
     }
 
     /// A request for it, without a key or a body.
-    pub(crate) fn request_of_stranger(&self, t: &TestPlatform, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request_of_stranger(
+        &self,
+        t: &TestPlatform,
+        path: &str,
+    ) -> reqwest::RequestBuilder {
         let method = self.method.parse().expect("a method");
         t.request(method, path)
     }
@@ -195,6 +209,9 @@ pub(crate) fn assert_envelope(what: &str, answer: &Answer) {
     assert_eq!(answer.body["meta"]["request_id"], id, "{what}");
     assert!(answer.body["meta"]["timestamp"].is_string(), "{what}");
     if matches!(answer.status, 429 | 503) {
-        assert!(!answer.header("retry-after").is_empty(), "{what}: no Retry-After");
+        assert!(
+            !answer.header("retry-after").is_empty(),
+            "{what}: no Retry-After"
+        );
     }
 }

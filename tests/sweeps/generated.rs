@@ -41,7 +41,13 @@ impl Choices<'_> {
 }
 
 /// A body that fits its schema, but for rare surprises.
-fn body(document: &Document, schema: &Value, world: &World, choices: &mut Choices<'_>, depth: usize) -> Value {
+fn body(
+    document: &Document,
+    schema: &Value,
+    world: &World,
+    choices: &mut Choices<'_>,
+    depth: usize,
+) -> Value {
     if choices.rarely(12) {
         return surprise(choices);
     }
@@ -91,8 +97,16 @@ fn body(document: &Document, schema: &Value, world: &World, choices: &mut Choice
         "string" => text(schema, choices.next()),
         "integer" | "number" => {
             let least = schema["minimum"].as_i64().unwrap_or(0);
-            let most = schema["maximum"].as_i64().unwrap_or(least.saturating_add(10));
-            let edges = [least, most, least.saturating_add(1), i64::from(i32::MAX), -1];
+            let most = schema["maximum"]
+                .as_i64()
+                .unwrap_or(least.saturating_add(10));
+            let edges = [
+                least,
+                most,
+                least.saturating_add(1),
+                i64::from(i32::MAX),
+                -1,
+            ];
             json!(edges[choices.next() % edges.len()])
         }
         "boolean" => json!(choices.next() % 2 == 1),
@@ -156,9 +170,14 @@ async fn send(
 /// What is wrong with an answer; nothing when it is as announced.
 fn complaint(judge: &Judge, operation: &Operation, answer: &Answer) -> Option<String> {
     if answer.status >= 500 {
-        return Some(format!("{operation} answered {}: {}", answer.status, answer.text));
+        return Some(format!(
+            "{operation} answered {}: {}",
+            answer.status, answer.text
+        ));
     }
-    let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| judge.judge(operation, answer)));
+    let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        judge.judge(operation, answer)
+    }));
     judged.err().map(|panic| {
         panic
             .downcast_ref::<String>()
@@ -224,6 +243,9 @@ fn no_body_is_the_platforms_own_fault() {
                     panic!("{wrong}\nto the body {sent}");
                 }
             }
-            assert!(taken > 50 && refused > 50, "{taken} bodies were taken, {refused} refused");
+            assert!(
+                taken > 50 && refused > 50,
+                "{taken} bodies were taken, {refused} refused"
+            );
         });
 }

@@ -29,7 +29,12 @@ async fn assert_refused_everywhere(t: &TestPlatform, key: &str) {
 fn an_expired_key_is_refused_everywhere() {
     test(async |t| {
         let wanted = CreateKey {
-            expires_at: Some("2099-01-01T00:00:00Z".parse::<chrono::DateTime<chrono::Utc>>().unwrap().into()),
+            expires_at: Some(
+                "2099-01-01T00:00:00Z"
+                    .parse::<chrono::DateTime<chrono::Utc>>()
+                    .unwrap()
+                    .into(),
+            ),
             ..plain_key(Scope::Admin)
         };
         let key = t.admin().create_key(&wanted).await.unwrap();
@@ -45,7 +50,11 @@ fn an_expired_key_is_refused_everywhere() {
 #[test]
 fn a_revoked_key_is_refused_everywhere_at_once() {
     test(async |t| {
-        let key = t.admin().create_key(&plain_key(Scope::Admin)).await.unwrap();
+        let key = t
+            .admin()
+            .create_key(&plain_key(Scope::Admin))
+            .await
+            .unwrap();
         let client = t.first().client(&key.api_key);
         client.list_keys().await.expect("it is remembered as valid");
         t.admin().revoke_key(key.id).await.unwrap();
@@ -106,7 +115,11 @@ fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
                 assert_envelope(&operation.to_string(), &answer);
             }
         }
-        for list in ["/api/v1/tasks", "/api/v1/events?entity_type=task", "/api/v1/logs"] {
+        for list in [
+            "/api/v1/tasks",
+            "/api/v1/events?entity_type=task",
+            "/api/v1/logs",
+        ] {
             let answer = t.get(list, &key.api_key).await;
             assert_eq!(answer.status, 200, "{}", answer.text);
             assert_eq!(answer.data(), &json!([]), "{list}");
@@ -114,8 +127,14 @@ fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
         let mut task = new_task("here");
         task.workspace_id = Some(here);
         let restricted = t.first().client(&key.api_key);
-        let made = restricted.create_task(&task).await.expect("its own workspace");
-        restricted.get_task(made.id).await.expect("its own workspace");
+        let made = restricted
+            .create_task(&task)
+            .await
+            .expect("its own workspace");
+        restricted
+            .get_task(made.id)
+            .await
+            .expect("its own workspace");
         let refused = restricted.create_task(&new_task("nowhere")).await;
         assert_eq!(refused.unwrap_err().status(), Some(403));
     });

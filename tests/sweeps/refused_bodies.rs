@@ -17,7 +17,10 @@ const BODY_BYTES_MAX: usize = 8192;
 
 /// The body that was smallest, with one more member.
 fn with(document: &Document, operation: &Operation, name: &str, value: Value) -> String {
-    let mut body = smallest(document, operation.body_schema().expect("a mutation has a body"));
+    let mut body = smallest(
+        document,
+        operation.body_schema().expect("a mutation has a body"),
+    );
     body[name] = value;
     body.to_string()
 }
@@ -47,7 +50,9 @@ async fn sweep(
 }
 
 fn sent(request: RequestBuilder, body: impl Into<reqwest::Body>) -> RequestBuilder {
-    request.header("content-type", "application/json").body(body)
+    request
+        .header("content-type", "application/json")
+        .body(body)
 }
 
 #[test]
@@ -62,7 +67,10 @@ fn malformed_json_is_400() {
 #[test]
 fn text_that_is_not_unicode_is_400() {
     test(async |t| {
-        sweep(t, 400, |_, _, request| sent(request, b"{\"request_id\":\"\xff\"}".to_vec())).await;
+        sweep(t, 400, |_, _, request| {
+            sent(request, b"{\"request_id\":\"\xff\"}".to_vec())
+        })
+        .await;
     });
 }
 
@@ -79,7 +87,10 @@ fn anything_but_an_object_is_422() {
 fn an_unknown_field_is_422_and_named() {
     test(async |t| {
         sweep(t, 422, |document, operation, request| {
-            sent(request, with(document, operation, "no_such_field", json!(1)))
+            sent(
+                request,
+                with(document, operation, "no_such_field", json!(1)),
+            )
         })
         .await;
     });
@@ -89,7 +100,10 @@ fn an_unknown_field_is_422_and_named() {
 fn nul_is_422() {
     test(async |t| {
         sweep(t, 422, |document, operation, request| {
-            sent(request, with(document, operation, "request_id", json!("a\0b")))
+            sent(
+                request,
+                with(document, operation, "request_id", json!("a\0b")),
+            )
         })
         .await;
     });
@@ -101,7 +115,10 @@ fn a_body_that_is_too_large_is_413() {
         .config(|config| config.limits.body_bytes_max = BODY_BYTES_MAX)
         .test(async |t| {
             sweep(t, 413, |_, _, request| {
-                sent(request, format!("{{\"a\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX)))
+                sent(
+                    request,
+                    format!("{{\"a\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX)),
+                )
             })
             .await;
         });
@@ -110,7 +127,11 @@ fn a_body_that_is_too_large_is_413() {
 #[test]
 fn another_content_type_is_415() {
     test(async |t| {
-        for kind in ["text/plain", "application/x-www-form-urlencoded", "application/xml"] {
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/xml",
+        ] {
             sweep(t, 415, |document, operation, request| {
                 let body = smallest(document, operation.body_schema().unwrap());
                 request.header("content-type", kind).body(body.to_string())
@@ -162,8 +183,13 @@ fn an_id_that_is_none_is_400_or_names_nothing() {
                         request = request.json(&smallest(&document, schema));
                     }
                     let answer = Answer::of(request).await;
-                    let is_refused = answer.status == status || (id == "%ff" && answer.status == 400);
-                    assert!(is_refused, "{operation} with {id}: {} {}", answer.status, answer.text);
+                    let is_refused =
+                        answer.status == status || (id == "%ff" && answer.status == 400);
+                    assert!(
+                        is_refused,
+                        "{operation} with {id}: {} {}",
+                        answer.status, answer.text
+                    );
                     assert_envelope(&operation.to_string(), &answer);
                 }
             }
@@ -189,5 +215,7 @@ async fn row_counts(t: &TestPlatform) -> BTreeMap<String, i64> {
         .fetch_all(t.sql())
         .await
         .unwrap();
-    rows.iter().map(|row| (row.get("name"), row.get("rows"))).collect()
+    rows.iter()
+        .map(|row| (row.get("name"), row.get("rows")))
+        .collect()
 }

@@ -22,7 +22,10 @@ fn references_lead_somewhere() {
         walk(&document.whole, "#", &mut |path, object| {
             if let Some(reference) = object.get("$ref").and_then(Value::as_str) {
                 let pointer = reference.strip_prefix('#').expect("references are local");
-                assert!(document.whole.pointer(pointer).is_some(), "{reference} at {path}");
+                assert!(
+                    document.whole.pointer(pointer).is_some(),
+                    "{reference} at {path}"
+                );
                 seen += 1;
             }
         });
@@ -58,12 +61,17 @@ fn mutations_declare_a_body_and_an_idempotency_key() {
         let document = Document::of(t).await;
         for operation in document.mutations() {
             let body = operation.body_schema();
-            assert!(body.is_some(), "{operation} declares no body; take `Command<Bare>`");
+            assert!(
+                body.is_some(),
+                "{operation} declares no body; take `Command<Bare>`"
+            );
             let has_key = operation.described["parameters"]
                 .as_array()
                 .into_iter()
                 .flatten()
-                .any(|parameter| parameter["name"] == "Idempotency-Key" && parameter["in"] == "header");
+                .any(|parameter| {
+                    parameter["name"] == "Idempotency-Key" && parameter["in"] == "header"
+                });
             assert!(has_key, "{operation} does not declare Idempotency-Key");
         }
     });
@@ -103,11 +111,17 @@ fn error_codes_exist() {
             let responses = operation.described["responses"].as_object().unwrap();
             for (status, response) in responses {
                 let status: u16 = status.parse().unwrap();
-                assert!((200..300).contains(&status) || statuses.contains(&status), "{operation}");
+                assert!(
+                    (200..300).contains(&status) || statuses.contains(&status),
+                    "{operation}"
+                );
                 let schema = &response["content"]["application/json"]["schema"];
                 let is_readiness = operation.id == "get_readiness";
                 if status >= 400 && !(is_readiness && status == 503) {
-                    assert_eq!(schema["$ref"], "#/components/schemas/ErrorBody", "{operation} {status}");
+                    assert_eq!(
+                        schema["$ref"], "#/components/schemas/ErrorBody",
+                        "{operation} {status}"
+                    );
                 }
             }
         }
@@ -126,7 +140,8 @@ fn operations_are_named_alike_everywhere() {
             let words: Vec<&str> = name.split('_').collect();
             assert!(
                 words.len() >= 2
-                    && words.iter().all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())),
+                    && words.iter().all(|word| !word.is_empty()
+                        && word.bytes().all(|byte| byte.is_ascii_lowercase())),
                 "{operation} is not named verb_noun"
             );
             assert!(
@@ -136,9 +151,15 @@ fn operations_are_named_alike_everywhere() {
             let folder = root().join("platform/src").join(operation.tag());
             assert!(folder.is_dir(), "{operation} has a tag without a folder");
             let routes = fs::read_to_string(folder.join("routes.rs")).expect("a domain has routes");
-            assert!(routes.contains(&format!("async fn {name}(")), "no handler {name} in {folder:?}");
+            assert!(
+                routes.contains(&format!("async fn {name}(")),
+                "no handler {name} in {folder:?}"
+            );
         }
-        for method in client.lines().filter_map(|line| line.trim().strip_prefix("pub async fn ")) {
+        for method in client
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("pub async fn "))
+        {
             let name = method.split('(').next().unwrap();
             assert!(names.contains(name), "the client's {name} is no operation");
         }
@@ -161,7 +182,10 @@ fn every_operation_is_described() {
             let words = operation.described["summary"]
                 .as_str()
                 .or(operation.described["description"].as_str());
-            assert!(words.is_some_and(|words| words.ends_with('.')), "{operation} has no sentence");
+            assert!(
+                words.is_some_and(|words| words.ends_with('.')),
+                "{operation} has no sentence"
+            );
         }
     });
 }
@@ -176,7 +200,9 @@ fn only_free_data_has_no_type() {
         walk(&document.whole, "#", &mut |path, object| {
             let parents: Vec<&str> = path.rsplit('/').take(2).collect();
             let is_schema = ["schema", "items"].contains(&parents[0])
-                || parents.get(1).is_some_and(|parent| ["properties", "schemas"].contains(parent));
+                || parents
+                    .get(1)
+                    .is_some_and(|parent| ["properties", "schemas"].contains(parent));
             if !is_schema || FREE.contains(&parents[0]) {
                 return;
             }
@@ -198,7 +224,11 @@ fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
         Value::Object(members) => {
             visit(path, value);
             for (name, member) in members {
-                walk(member, &format!("{path}/{}", name.replace('/', "~1")), visit);
+                walk(
+                    member,
+                    &format!("{path}/{}", name.replace('/', "~1")),
+                    visit,
+                );
             }
         }
         Value::Array(items) => {

@@ -41,7 +41,11 @@ fn the_things_of_another_tenant_are_not_found() {
         assert!(asked > 15, "hardly anything was swept");
         let task = theirs.admin.get_task(theirs.task).await.unwrap();
         assert_eq!(task.attempt, 1, "nothing happened to it");
-        theirs.admin.get_worker(theirs.worker.worker_id).await.unwrap();
+        theirs
+            .admin
+            .get_worker(theirs.worker.worker_id)
+            .await
+            .unwrap();
     });
 }
 

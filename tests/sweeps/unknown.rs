@@ -9,7 +9,16 @@ use crate::document::{Document, assert_envelope};
 #[test]
 fn unknown_routes_are_not_found() {
     test(async |t| {
-        for path in ["/", "/api", "/api/v1", "/api/v1/nope", "/api/v1/tasks/", "/v1", "/runs", "/api/v2/tasks"] {
+        for path in [
+            "/",
+            "/api",
+            "/api/v1",
+            "/api/v1/nope",
+            "/api/v1/tasks/",
+            "/v1",
+            "/runs",
+            "/api/v2/tasks",
+        ] {
             for method in [Method::GET, Method::POST, Method::DELETE] {
                 let answer = Answer::of(t.request(method.clone(), path)).await;
                 let what = format!("{method} {path}");
@@ -33,7 +42,8 @@ fn unknown_methods_are_not_allowed() {
                 .collect();
             let path = operation.path_with(|_| Uuid::new_v4().to_string());
             for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
-                if known.contains(&method) || taken_by_a_sibling(&document, &operation.path, method) {
+                if known.contains(&method) || taken_by_a_sibling(&document, &operation.path, method)
+                {
                     continue;
                 }
                 let request = t.request(method.parse().unwrap(), &path);
@@ -67,8 +77,14 @@ fn taken_by_a_sibling(document: &Document, path: &str, method: &str) -> bool {
 #[test]
 fn a_sane_request_id_is_taken_over_and_another_replaced() {
     test(async |t| {
-        for (given, is_kept) in [("abc-DEF_1.2:3/4", true), ("with space", false), (&"x".repeat(200), false)] {
-            let request = t.request(Method::GET, "/api/v1/nope").header("x-request-id", given);
+        for (given, is_kept) in [
+            ("abc-DEF_1.2:3/4", true),
+            ("with space", false),
+            (&"x".repeat(200), false),
+        ] {
+            let request = t
+                .request(Method::GET, "/api/v1/nope")
+                .header("x-request-id", given);
             let answer = Answer::of(request).await;
             assert_eq!(answer.header("x-request-id") == given, is_kept, "{given}");
             assert_envelope(given, &answer);

@@ -51,7 +51,9 @@ impl World {
             "category": "tool", "operation": "look", "status": "completed",
             "task_id": task, "attempt": held.attempt, "seq": 1,
         }]});
-        let taken = t.post("/api/v1/logs/ingest", &worker.agent_key, &logs).await;
+        let taken = t
+            .post("/api/v1/logs/ingest", &worker.agent_key, &logs)
+            .await;
         assert_eq!(taken.data()["accepted"], 1, "{}", taken.text);
         let log = admin.list_logs(&[]).await.unwrap().data[0].id.clone();
         let tenant = admin.get_identity().await.unwrap().tenant_id;

@@ -89,7 +89,8 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Error> {
     }
     if may_not_be_readable(bytes) {
         // What passes through unread must still be readable for whoever gets it.
-        serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| refuse(&error))?;
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .map_err(|error| refuse(bytes, &error))?;
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed =

@@ -85,7 +85,9 @@ async fn look(
     for (attempt, heard) in &received {
         let mut said = printed.get(attempt).into_iter().flatten();
         if !heard.iter().all(|line| said.any(|other| other == line)) {
-            faults.push(format!("{attempt:?}: received {heard:?}, which it did not print"));
+            faults.push(format!(
+                "{attempt:?}: received {heard:?}, which it did not print"
+            ));
         }
     }
     let all_lines: usize = received.values().map(Vec::len).sum();
@@ -137,7 +139,11 @@ async fn completions(client: &Client, begin: &str) -> anyhow::Result<HashMap<Tas
             if is("to_state") == Some("completed") {
                 let attempt = data.get("attempt").and_then(serde_json::Value::as_i64);
                 let attempts = completions.entry(TaskId::of(event.entity_id)).or_default();
-                attempts.push(attempt.and_then(|number| number.try_into().ok()).unwrap_or(0));
+                attempts.push(
+                    attempt
+                        .and_then(|number| number.try_into().ok())
+                        .unwrap_or(0),
+                );
             }
         }
         if !events.meta.has_more {

@@ -100,11 +100,7 @@ impl Board {
         let (Some(payload), Some(attempt)) = (&entry.payload, entry.attempt) else {
             return;
         };
-        if let Some(line) = payload
-            .members()
-            .get("line")
-            .and_then(|line| line.as_str())
-        {
+        if let Some(line) = payload.members().get("line").and_then(|line| line.as_str()) {
             let again = if attempt > 1 {
                 format!("attempt {attempt}: ")
             } else {

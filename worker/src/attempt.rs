@@ -16,8 +16,12 @@ use crate::logs;
 use crate::register::Registered;
 use crate::report::{Delivery, End};
 
-/// How long the log lines of an attempt may hold up its report.
-const LOG_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the log lines of an attempt may hold up its report: longer than a restart of the platform,
+/// which could not hear the report meanwhile either.
+const LOG_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long they may do so when the worker is about to end, or there is nothing to report.
+const LAST_LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much longer than its own grace a handler has before its future is dropped.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
@@ -83,7 +87,19 @@ async fn with_handler(
     } else {
         info!(task.id = %lease.task_id, task.attempt = lease.attempt, "stopped, nothing to report");
     }
-    shipper.close(LOG_PATIENCE).await;
+    let last_moment = async {
+        if end.is_some() {
+            worker.draining.cancelled().await;
+        }
+        sleep(LAST_LOG_PATIENCE).await;
+    };
+    tokio::select! {
+        () = shipper.close(LOG_PATIENCE) => {}
+        () = last_moment => warn!(
+            task.id = %lease.task_id, task.attempt = lease.attempt,
+            "some log lines could not be sent in time and are lost"
+        ),
+    }
     match end {
         Some(end) => Some(worker.reporter.deliver(lease, end).await),
         None => None,

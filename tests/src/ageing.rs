@@ -78,7 +78,8 @@ impl TestPlatform {
 
     /// Lets every delay and pause end, and the loop find them.
     pub async fn release_due(&self) -> Turn {
-        self.age_waiting(100_000_000.0).await;
+        self.execute("update task_waiting set available_at = clock_timestamp() - interval '1 second' where available_at is not null")
+            .await;
         self.run_loop("release_due").await
     }
 }

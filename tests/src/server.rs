@@ -27,6 +27,8 @@ const FOLDER_PREFIX: &str = "stint-tests-";
 const OWNER_FILE: &str = "owner";
 /// A folder this young may belong to a process that has not locked it yet.
 const YOUNG: Duration = Duration::from_secs(60);
+/// Room in memory that one test process needs at most.
+const MEMORY_MIN: u64 = 3 * 1024 * 1024 * 1024;
 /// Two replicas for each of several tests at once.
 const CONNECTIONS: u32 = 400;
 /// Taken while the template is made. Any number that nobody else uses on the server.
@@ -113,7 +115,7 @@ async fn start_private() -> (String, Private) {
     sweep_leftovers();
     let folder = tempfile::Builder::new()
         .prefix(FOLDER_PREFIX)
-        .tempdir()
+        .tempdir_in(place())
         .expect("a temporary folder")
         .keep();
     let owner = File::create(folder.join(OWNER_FILE)).expect("our own folder");
@@ -147,6 +149,19 @@ async fn start_private() -> (String, Private) {
     (url, private)
 }
 
+/// Where the server lies: in memory where there is enough, because making and dropping a database waits for
+/// the disk, else with other temporary files.
+fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let has_room = nix::sys::statvfs::statvfs(memory)
+        .is_ok_and(|room| room.blocks_available() * room.fragment_size() > MEMORY_MIN);
+    if has_room {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
+}
+
 /// Starts the shell that removes the folder after our death. It hears of it by the end of its input.
 #[expect(
     clippy::zombie_processes,
@@ -178,7 +193,7 @@ fn sweep_leftovers() {
 }
 
 fn leftovers() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
+    let Ok(entries) = fs::read_dir(place()) else {
         return Vec::new();
     };
     entries

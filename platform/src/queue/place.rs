@@ -64,7 +64,7 @@ struct Row {
 
 /// Creates tasks: one answer per task, in their order.
 ///
-/// `blocked` says how many unfinished tasks each waits for; their rows are locked by the caller.
+/// `waits_for` names the unfinished tasks that each waits for; their rows are locked by the caller.
 ///
 /// # Errors
 /// Those of the database.
@@ -72,7 +72,7 @@ pub async fn place(
     db: &mut PgConnection,
     tenant: TenantId,
     tasks: &[&NewTask],
-    blocked: &[i32],
+    waits_for: &[&[Uuid]],
 ) -> Result<Vec<Placed>, Error> {
     macro_rules! column {
         ($field:ident) => {
@@ -84,13 +84,12 @@ pub async fn place(
     }
     let ids: Vec<Uuid> = tasks.iter().map(|task| task.id.uuid()).collect();
     // An array of arrays would be flattened by unnest: each list travels as an array literal.
-    let depends_on: Vec<String> = tasks
-        .iter()
-        .map(|task| {
-            let ids: Vec<String> = task.depends_on.iter().map(Uuid::to_string).collect();
-            format!("{{{}}}", ids.join(","))
-        })
-        .collect();
+    let literal = |ids: &[Uuid]| {
+        let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+        format!("{{{}}}", ids.join(","))
+    };
+    let depends_on: Vec<String> = tasks.iter().map(|task| literal(&task.depends_on)).collect();
+    let waits_for: Vec<String> = waits_for.iter().map(|ids| literal(ids)).collect();
     let rows = sqlx::query_file_as!(
         Row,
         "src/queue/place.sql",
@@ -125,7 +124,7 @@ pub async fn place(
         &column!(resource_bindings),
         &column!(metadata),
         &column!(lane),
-        blocked,
+        &waits_for,
         &column!(available_at) as &[Option<DateTime<Utc>>],
         &column!(actor_type) as &[&str],
         &column!(actor),

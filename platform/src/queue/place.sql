@@ -5,17 +5,18 @@ with clock as materialized (
     select clock_timestamp() as now
 ),
 wanted as materialized (
-    select w.*, w.blocked_count > 0 or coalesce(w.available_at > clock.now, false) as must_wait
+    select w.*, cardinality(w.waits_for::uuid[]) as blocked_count,
+           w.waits_for <> '{}' or coalesce(w.available_at > clock.now, false) as must_wait
     from unnest(
              $2::uuid[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
              $11::text[], $12::smallint[], $13::uuid[], $14::uuid[], $15::uuid[], $16::uuid[], $17::bool[], $18::int[],
              $19::int[], $20::text[], $21::text[], $22::bool[], $23::text[], $24::text[], $25::text[], $26::text[],
-             $27::text[], $28::text[], $29::text[], $30::text[], $31::text[], $32::int[], $33::timestamptz[], $34::text[], $35::uuid[]
+             $27::text[], $28::text[], $29::text[], $30::text[], $31::text[], $32::text[], $33::timestamptz[], $34::text[], $35::uuid[]
          ) with ordinality as w (
              id, request_holder, request_id, fingerprint, title, description, task_type, task_kind, role,
              stage_name, priority, workspace_id, parent_id, preferred_agent_id, preferred_worker_id, is_orchestrator_task, timeout_minutes,
              max_abandons, on_dependency_failure, depends_on, has_output_schema, retry_policy, settings, input, context,
-             role_config, environment, resource_bindings, metadata, lane, blocked_count, available_at, actor_type, actor_id, place
+             role_config, environment, resource_bindings, metadata, lane, waits_for, available_at, actor_type, actor_id, place
          )
     cross join clock
 ),
@@ -55,11 +56,12 @@ queued as (
     select $1, b.id, 0, 1, 0, 0, 0, b.lane, b.priority, nextval('task_queue_seq'), b.workspace_id, false, clock.now
     from (select * from born where not must_wait order by place) b, clock
 ),
+-- Only what it still waits for: `unblock.sql` takes out what has been counted off.
 needs as (
     insert into task_dependencies (tenant_id, needs_id, task_id)
     select distinct $1::uuid, n.needs_id, b.id
     from born b
-    cross join lateral unnest(b.depends_on::uuid[]) as n (needs_id)
+    cross join lateral unnest(b.waits_for::uuid[]) as n (needs_id)
 ),
 told as (
     insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, to_state, reason)

@@ -1,12 +1,20 @@
 -- Tasks have ended as their dependants need: counts them off, and queues whoever waits for nothing else.
 --
 -- The rows of the dependants are locked in the order of their ids, so that two ends of one fan-in add
--- up. $3 restricts to dependants with one of these policies (null: all).
-with fulfilled as materialized (
-    select d.task_id, count(*)::int as count
-    from task_dependencies d
+-- up. $3 restricts to dependants with one of these policies (null: all). What has been counted off is
+-- taken out: a task may end twice, when it is retried or cancelled after its end.
+with settled as (
+    delete from task_dependencies d
+    using task_waiting w
     where d.tenant_id = $1 and d.needs_id = any($2)
-    group by d.task_id
+      and w.tenant_id = $1 and w.task_id = d.task_id and w.blocked_count > 0
+      and ($3::text[] is null or w.on_dependency_failure = any($3))
+    returning d.task_id
+),
+fulfilled as materialized (
+    select task_id, count(*)::int as count
+    from settled
+    group by task_id
 ),
 held as materialized (
     select w.*, f.count

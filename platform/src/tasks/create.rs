@@ -108,7 +108,7 @@ async fn create(app: &App, groups: &[Group<'_>]) -> Result<(Vec<Outcome>, Vec<Fe
 async fn create_alone(app: &App, tenant: TenantId, members: &[&Member]) -> Result<Outcome, Error> {
     let mut db = app.db.internal().await?;
     let tasks: Vec<&NewTask> = members.iter().map(|member| &member.task).collect();
-    let placed = queue::place(&mut db, tenant, &tasks, &vec![0; tasks.len()])
+    let placed = queue::place(&mut db, tenant, &tasks, &vec![[].as_slice(); tasks.len()])
         .await
         .map_err(crate::db::unknown_outcome)?;
     let placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
@@ -178,9 +178,23 @@ async fn place_with_others(
         queue::lock_predecessors(tx.conn(), tenant, &needed).await?
     };
     let mut refusals: Vec<Option<Error>> = Vec::with_capacity(members.len());
-    let mut blocked: Vec<i32> = Vec::with_capacity(members.len());
+    let mut waits_for: Vec<Vec<Uuid>> = Vec::with_capacity(members.len());
+    // Subtasks that this batch makes: the statement that counts those of a parent does not see them yet.
+    let mut siblings: HashMap<Uuid, i64> = HashMap::new();
     for member in members {
-        let refusal = refuse(tx.conn(), tenant, member, &states).await?;
+        let parent = member.task.parent_id;
+        let made_here = parent.and_then(|parent| siblings.get(&parent).copied());
+        let refusal = refuse(
+            tx.conn(),
+            tenant,
+            member,
+            &states,
+            made_here.unwrap_or_default(),
+        )
+        .await?;
+        if let (Some(parent), None) = (parent, &refusal) {
+            *siblings.entry(parent).or_default() += 1;
+        }
         let unfinished = member
             .task
             .depends_on
@@ -194,19 +208,23 @@ async fn place_with_others(
                 !(member.task.on_dependency_failure == "run"
                     && states.get(id).is_some_and(|state| state.is_final()))
             })
-            .count();
+            .copied()
+            .collect();
         refusals.push(refusal);
-        blocked.push(i32::try_from(unfinished).unwrap_or(i32::MAX));
+        waits_for.push(unfinished);
     }
     let chosen: Vec<usize> = (0..members.len())
         .filter(|place| refusals[*place].is_none())
         .collect();
     let tasks: Vec<&NewTask> = chosen.iter().map(|place| &members[*place].task).collect();
-    let counts: Vec<i32> = chosen.iter().map(|place| blocked[*place]).collect();
+    let open: Vec<&[Uuid]> = chosen
+        .iter()
+        .map(|place| waits_for[*place].as_slice())
+        .collect();
     let mut placed: Vec<Option<Placed>> = vec![None; members.len()];
     for (place, done) in chosen
         .iter()
-        .zip(queue::place(tx.conn(), tenant, &tasks, &counts).await?)
+        .zip(queue::place(tx.conn(), tenant, &tasks, &open).await?)
     {
         placed[*place] = Some(done);
     }
@@ -266,6 +284,7 @@ async fn refuse(
     tenant: TenantId,
     member: &Member,
     states: &HashMap<Uuid, TaskState>,
+    siblings: i64,
 ) -> Result<Option<Error>, Error> {
     let task = &member.task;
     if let Some(missing) = task.depends_on.iter().find(|id| !states.contains_key(id)) {
@@ -288,7 +307,7 @@ async fn refuse(
         }
     }
     match task.parent_id {
-        Some(parent) => refuse_subtask(db, tenant, member, parent.into()).await,
+        Some(parent) => refuse_subtask(db, tenant, member, parent.into(), siblings).await,
         None => Ok(None),
     }
 }
@@ -298,6 +317,7 @@ async fn refuse_subtask(
     tenant: TenantId,
     member: &Member,
     parent: TaskId,
+    siblings: i64,
 ) -> Result<Option<Error>, Error> {
     let Some((depth, children)) = store::family(db, tenant, parent).await? else {
         return Ok(Some(Error::not_found("task", parent)));
@@ -316,7 +336,7 @@ async fn refuse_subtask(
     if depth > depth_max {
         return Ok(too_many("is nested as deep as subtasks may be"));
     }
-    if children >= children_max {
+    if children + siblings >= children_max {
         return Ok(too_many("has as many subtasks as a task may have"));
     }
     let holder = store::records(db, tenant, &[parent.uuid()]).await?;

@@ -232,9 +232,9 @@ async fn run_batch<L: Lane>(app: &App, batch: Vec<Waiting<L>>) {
                 }
             }
         }
-        // Whoever cannot be reached cannot be reached for one member either; and what was refused as a
-        // whole (the connection died) must not be run again.
-        Err(error @ Error::Refused(_)) => {
+        // Whoever cannot be reached cannot be reached for one member either; and what may have been
+        // committed must not be run again.
+        Err(error) if is_unavailable(&error) => {
             for answer in answers {
                 tell(answer, Err(copy(&error)));
             }
@@ -287,6 +287,12 @@ async fn run_through_conflicts<L: Lane>(
             ended => return ended,
         }
     }
+}
+
+fn is_unavailable(error: &Error) -> bool {
+    error
+        .refusal()
+        .is_some_and(|refused| refused.code() == ErrorCode::ServiceUnavailable)
 }
 
 /// Deadlocks, serialisation failures, and two replicas inserting the same key: the second run sees the first.

@@ -200,9 +200,35 @@ impl Refused {
         Refusal {
             code: self.code,
             message: self.message.clone(),
-            recovery_hint: self.hint.clone(),
+            recovery_hint: Some(
+                self.hint
+                    .clone()
+                    .unwrap_or_else(|| usual_hint(self.code).to_owned()),
+            ),
             details: details.map(|_| self.details.clone()),
         }
+    }
+}
+
+/// What to do next when the message alone says what is wrong.
+fn usual_hint(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::ValidationError | ErrorCode::SchemaValidationFailed => {
+            "correct the request; what every route takes is listed at /docs"
+        }
+        ErrorCode::Unauthorized => "use a valid key, or ask an admin for one",
+        ErrorCode::Forbidden => "use a key that is allowed to do this",
+        ErrorCode::NotFound => "check the id, and that the key belongs to the tenant that owns it",
+        ErrorCode::MethodNotAllowed => "every route is listed at /docs",
+        ErrorCode::Conflict | ErrorCode::InvalidStateTransition => {
+            "read the thing as it is now, and decide again"
+        }
+        ErrorCode::PayloadTooLarge => "send less at once",
+        ErrorCode::UnsupportedMediaType => "send the header `Content-Type: application/json`",
+        ErrorCode::RateLimited | ErrorCode::ServiceUnavailable => {
+            "repeat the request after Retry-After"
+        }
+        ErrorCode::InternalError => "look up meta.request_id in the platform's log",
     }
 }
 

@@ -20,6 +20,7 @@
 //! transaction, every task in one drawer, its events without a gap.
 
 mod ageing;
+pub mod bless;
 mod database;
 mod http;
 mod log;

@@ -92,10 +92,6 @@ pub async fn database_url() -> String {
     crate::database::Database::clone_template().await.keep()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a setting of the tests, not of the platform"
-)]
 async fn start() -> Server {
     let (url, private) = match std::env::var("STINT_TEST_DATABASE_URL") {
         Ok(url) => (url, None),
@@ -152,6 +148,10 @@ async fn start_private() -> (String, Private) {
 }
 
 /// Starts the shell that removes the folder after our death. It hears of it by the end of its input.
+#[expect(
+    clippy::zombie_processes,
+    reason = "it outlives this process on purpose, and ends by itself"
+)]
 fn start_sweeper(folder: &Path) -> ChildStdin {
     const SCRIPT: &str = r#"cat > /dev/null
         tries=0

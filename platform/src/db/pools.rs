@@ -64,7 +64,9 @@ impl Pools {
                     .clone()
                     .options([("default_transaction_read_only", "on")]),
             ),
-            internal: pool(INTERNAL_CONNECTIONS).connect_lazy_with(options),
+            // Longer than a request's: a batch that waits for one row must end some time, too.
+            internal: pool(INTERNAL_CONNECTIONS)
+                .connect_lazy_with(options.options([("lock_timeout", "5s")])),
         }
     }
 

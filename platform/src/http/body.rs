@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use protocol::{ErrorCode, ReasonCode};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::secrets;
 use crate::error::{Error, Refused};
@@ -89,20 +89,38 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Error> {
     }
     if may_not_be_readable(bytes) {
         // What passes through unread must still be readable for whoever gets it.
-        serde_json::from_slice::<serde_json::Value>(bytes).map_err(|error| refuse(&error))?;
+        serde_json::from_slice::<serde_json::Value>(bytes)
+            .map_err(|error| refuse(bytes, &error))?;
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed =
         T::deserialize(&mut deserializer).and_then(|body| deserializer.end().map(|()| body));
-    let body = parsed.map_err(|error| refuse(&error))?;
+    let body = parsed.map_err(|error| refuse(bytes, &error))?;
+    // serde would take the items of an array for the fields, in their order.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Refused::new(
+            ErrorCode::SchemaValidationFailed,
+            "the body does not fit: it must be an object",
+        )
+        .hint("the schema of the body is in /openapi.json")
+        .into());
+    }
     secrets::refuse_plain(bytes)?;
     Ok(body)
 }
 
 /// Malformed JSON is 400; JSON of another shape is 422 with the field that is wrong.
-fn refuse(error: &serde_json::Error) -> Error {
-    let message = error.to_string();
-    if error.is_data() {
+fn refuse(bytes: &[u8], error: &serde_json::Error) -> Error {
+    // Reading stops at the first field that does not fit; what follows may not even be JSON.
+    let malformed = std::str::from_utf8(bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|text| {
+            serde_json::from_str::<IgnoredAny>(text)
+                .map(drop)
+                .map_err(|error| error.to_string())
+        });
+    if malformed.is_ok() {
+        let message = error.to_string();
         let field = message.split('`').nth(1).unwrap_or_default().to_owned();
         let refused = Refused::new(
             ErrorCode::SchemaValidationFailed,
@@ -111,6 +129,7 @@ fn refuse(error: &serde_json::Error) -> Error {
         .hint("the schema of the body is in /openapi.json");
         return refused.issue(field, message).into();
     }
+    let message = malformed.err().unwrap_or_default();
     Refused::new(
         ErrorCode::ValidationError,
         format!("the body is not valid JSON: {message}"),

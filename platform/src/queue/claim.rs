@@ -45,6 +45,9 @@ pub struct Claims<'a> {
     pub lanes: &'a [String],
     /// Who asks, one task each.
     pub claimants: &'a [&'a Claimant],
+    /// Whether each statement commits by itself. Then what a first one handed out stands, whatever
+    /// becomes of a second look for the others.
+    pub commits_by_itself: bool,
 }
 
 /// What a claim got.
@@ -200,12 +203,21 @@ pub async fn claim_next(
         })
         .collect();
     let mut answers: Vec<Option<Claimed>> = vec![None; claims.claimants.len()];
+    let mut looked_before = false;
     loop {
         let open: Vec<usize> = (0..answers.len())
             .filter(|place| answers[*place].is_none())
             .collect();
         let claimants: Vec<&Claimant> = open.iter().map(|place| claims.claimants[*place]).collect();
-        let rows = fetch(db, claims.tenant, claims.lanes, &marks, &claimants).await?;
+        let rows = match fetch(db, claims.tenant, claims.lanes, &marks, &claimants).await {
+            Ok(rows) => rows,
+            Err(error) if claims.commits_by_itself && looked_before => {
+                tracing::warn!(%error, "a second look for work failed; those that found nothing ask again");
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        looked_before = true;
         let wanted = rows
             .iter()
             .filter(|row| matches!(row.verdict.as_str(), "claimed" | "nothing"))

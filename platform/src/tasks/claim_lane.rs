@@ -68,6 +68,7 @@ impl Lane for ClaimLane {
                 tenant: first.tenant,
                 lanes: &first.lanes,
                 claimants: &claimants,
+                commits_by_itself: alone.is_some(),
             };
             let db = match (&mut tx, &mut alone) {
                 (Some(tx), _) => tx.conn(),

@@ -44,61 +44,89 @@ impl Lane for CreateLane {
     }
 
     async fn run(app: &App, members: &[Member]) -> Result<Vec<Self::Answer>, Error> {
+        let groups = super::by_tenant(members, |member| member.tenant);
+        let (outcomes, mut feedings) = create(app, &groups).await?;
+        for feeding in &mut feedings {
+            feeding.hand_out(app).await;
+        }
+        // The tasks are made: whatever fails from here on must not make them once more.
         let mut answers = super::Answers::for_batch_of(members.len());
-        for (tenant, group, places) in super::by_tenant(members, |member| member.tenant) {
-            answers.put(&places, create(app, tenant, &group).await?);
+        for ((tenant, group, places), outcome) in groups.iter().zip(outcomes) {
+            let made = read_answers(app, *tenant, group, outcome).await;
+            answers.put(
+                places,
+                made.map_err(|error| {
+                    tracing::warn!(%error, "tasks were made, and could not be read");
+                    Error::outcome_unknown()
+                })?,
+            );
         }
         Ok(answers.in_order())
     }
 }
 
-/// Creates the tasks of one tenant. Alone and concerning nobody else, that is one statement, which commits
-/// by itself; with dependencies, or with claims that wait for just this, it is a transaction.
-async fn create(
-    app: &App,
-    tenant: TenantId,
-    members: &[&Member],
-) -> Result<Vec<Result<Created, Error>>, Error> {
-    let mut feeding = Feeding::for_tasks(app, tenant, ready_lanes(members));
-    let alone = feeding.is_empty() && members.iter().all(|member| !member.concerns_others());
-    let (refusals, placed) = if alone {
-        let mut db = app.db.internal().await?;
-        let tasks: Vec<&NewTask> = members.iter().map(|member| &member.task).collect();
-        let placed = queue::place(&mut db, tenant, &tasks, &vec![0; tasks.len()])
-            .await
-            .map_err(crate::db::unknown_outcome)?;
-        let mut notes = vec![Note::EventsAppended];
-        notes.extend(ready_notes(tenant, members, &placed));
-        app.bus.publish(app, notes);
-        (
-            members.iter().map(|_| None).collect(),
-            placed.into_iter().map(Some).collect(),
-        )
-    } else {
-        let mut tx = app.db.begin_internal().await?;
-        let (refusals, placed) = place_with_others(&mut tx, tenant, members).await?;
+/// The members of one tenant, with their places in the batch.
+type Group<'a> = (TenantId, Vec<&'a Member>, Vec<usize>);
+
+/// What became of the members of one tenant: who was refused, and who was placed.
+struct Outcome {
+    refusals: Vec<Option<Error>>,
+    placed: Vec<Option<Placed>>,
+}
+
+/// Creates a batch of tasks. Of one tenant and concerning nobody else, that is one statement, which commits
+/// by itself; otherwise, or with claims that wait for just this, it is a transaction.
+async fn create(app: &App, groups: &[Group<'_>]) -> Result<(Vec<Outcome>, Vec<Feeding>), Error> {
+    let mut feedings: Vec<Feeding> = groups
+        .iter()
+        .map(|(tenant, members, _)| Feeding::for_tasks(app, *tenant, ready_lanes(members)))
+        .collect();
+    if let [(tenant, members, _)] = groups
+        && feedings.iter().all(Feeding::is_empty)
+        && members.iter().all(|member| !member.concerns_others())
+    {
+        return Ok((vec![create_alone(app, *tenant, members).await?], feedings));
+    }
+    let mut tx = app.db.begin_internal().await?;
+    let mut outcomes = Vec::with_capacity(groups.len());
+    for ((tenant, members, _), feeding) in groups.iter().zip(&mut feedings) {
+        let outcome = place_with_others(&mut tx, *tenant, members).await?;
         feeding.claim(app, &mut tx).await?;
-        let known: Vec<Placed> = placed
-            .iter()
-            .map(|placed| {
-                placed.unwrap_or(Placed {
-                    is_made: false,
-                    is_ready: false,
-                })
-            })
-            .collect();
-        for note in ready_notes(tenant, members, &known) {
+        for note in ready_notes(*tenant, members, &outcome.placed, &feeding.fed()) {
             tx.note(note);
         }
-        tx.note(Note::EventsAppended);
-        tx.note(Note::DueSooner {
+        outcomes.push(outcome);
+    }
+    tx.note(Note::EventsAppended);
+    tx.note(Note::DueSooner {
+        name: "release_due".to_owned(),
+    });
+    tx.commit(app).await?;
+    Ok((outcomes, feedings))
+}
+
+async fn create_alone(app: &App, tenant: TenantId, members: &[&Member]) -> Result<Outcome, Error> {
+    let mut db = app.db.internal().await?;
+    let tasks: Vec<&NewTask> = members.iter().map(|member| &member.task).collect();
+    let placed = queue::place(&mut db, tenant, &tasks, &vec![0; tasks.len()])
+        .await
+        .map_err(crate::db::unknown_outcome)?;
+    let placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
+    let mut notes = vec![Note::EventsAppended];
+    notes.extend(ready_notes(tenant, members, &placed, &HashMap::new()));
+    if members
+        .iter()
+        .any(|member| member.task.available_at.is_some())
+    {
+        notes.push(Note::DueSooner {
             name: "release_due".to_owned(),
         });
-        tx.commit(app).await?;
-        (refusals, placed)
-    };
-    feeding.hand_out(app).await;
-    answers(app, tenant, members, refusals, &placed).await
+    }
+    app.bus.publish(app, notes);
+    Ok(Outcome {
+        refusals: members.iter().map(|_| None).collect(),
+        placed,
+    })
 }
 
 /// In which lanes how many tasks will be ready at once.
@@ -110,32 +138,36 @@ fn ready_lanes(members: &[&Member]) -> HashMap<String, usize> {
     lanes
 }
 
-fn ready_notes(tenant: TenantId, members: &[&Member], placed: &[Placed]) -> Vec<Note> {
+/// Tells of tasks that became ready, but for those that were handed to waiting claims at once.
+fn ready_notes(
+    tenant: TenantId,
+    members: &[&Member],
+    placed: &[Option<Placed>],
+    fed: &HashMap<String, u32>,
+) -> Vec<Note> {
     let mut lanes: HashMap<&str, u32> = HashMap::new();
     for (member, placed) in members.iter().zip(placed) {
-        if placed.is_made && placed.is_ready {
+        if placed.is_some_and(|placed| placed.is_made && placed.is_ready) {
             *lanes.entry(&member.task.lane).or_default() += 1;
         }
     }
     lanes
         .into_iter()
-        .map(|(lane, tasks)| Note::WorkReady {
+        .map(|(lane, ready)| Note::WorkReady {
             tenant,
             lane: lane.to_owned(),
-            tasks,
+            tasks: ready.saturating_sub(fed.get(lane).copied().unwrap_or(0)),
             at_old_place: false,
         })
         .collect()
 }
-
-type Places = (Vec<Option<Error>>, Vec<Option<Placed>>);
 
 /// Looks at what the tasks concern, refuses those that cannot be, and creates the others.
 async fn place_with_others(
     tx: &mut Tx,
     tenant: TenantId,
     members: &[&Member],
-) -> Result<Places, Error> {
+) -> Result<Outcome, Error> {
     let needed: Vec<Uuid> = members
         .iter()
         .flat_map(|member| member.task.depends_on.iter().copied())
@@ -180,7 +212,7 @@ async fn place_with_others(
     }
     let lost = lost_already(members, &placed, &states)?;
     consequences::move_and_follow(tx, tenant, &lost).await?;
-    Ok((refusals, placed))
+    Ok(Outcome { refusals, placed })
 }
 
 /// Tasks whose dependency had failed before they were made: they end at once, as their policy says.
@@ -308,12 +340,11 @@ async fn refuse_subtask(
 }
 
 /// Reads what was made, and what earlier requests with the same ids had made.
-async fn answers(
+async fn read_answers(
     app: &App,
     tenant: TenantId,
     members: &[&Member],
-    refusals: Vec<Option<Error>>,
-    placed: &[Option<Placed>],
+    Outcome { refusals, placed }: Outcome,
 ) -> Result<Vec<Result<Created, Error>>, Error> {
     let mut db = app.db.internal().await?;
     let mut ids: Vec<Result<(TaskId, bool), Error>> = Vec::with_capacity(members.len());

@@ -14,22 +14,49 @@ use crate::queue::{self, Advance, Claimant, Claimed, Claims, Taken, Woken};
 /// What waiting claims must have in common to share a statement.
 type FedKey = (TenantId, Vec<String>, Option<Vec<Uuid>>, Option<Uuid>);
 
+/// A claim that waited for a lane, and what it got.
+struct Fed {
+    lane: String,
+    taken: Taken,
+    claimed: Claimed,
+}
+
 /// Claims that wait, fed with tasks in the transaction that creates them.
 pub(super) struct Feeding {
-    waiting: Vec<(Taken, Claimed)>,
+    waiting: Vec<Fed>,
     advances: Vec<Advance>,
 }
 
 impl Feeding {
     /// Takes out as many waiting claims as tasks will be ready.
     pub(super) fn for_tasks(app: &App, tenant: TenantId, lanes: HashMap<String, usize>) -> Self {
-        let taken = lanes
-            .into_iter()
-            .flat_map(|(lane, tasks)| app.hints.take_waiting(tenant, &lane, tasks));
+        let mut waiting = Vec::new();
+        for (lane, tasks) in lanes {
+            for taken in app.hints.take_waiting(tenant, &lane, tasks) {
+                waiting.push(Fed {
+                    lane: lane.clone(),
+                    taken,
+                    claimed: Claimed::Nothing,
+                });
+            }
+        }
         Self {
-            waiting: taken.map(|taken| (taken, Claimed::Nothing)).collect(),
+            waiting,
             advances: Vec::new(),
         }
+    }
+
+    /// How many tasks of each lane were handed over.
+    pub(super) fn fed(&self) -> HashMap<String, u32> {
+        let mut fed: HashMap<String, u32> = HashMap::new();
+        for claim in self
+            .waiting
+            .iter()
+            .filter(|claim| matches!(claim.claimed, Claimed::Task(_)))
+        {
+            *fed.entry(claim.lane.clone()).or_default() += 1;
+        }
+        fed
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -39,8 +66,12 @@ impl Feeding {
     /// Runs the ordinary claim statement for them.
     pub(super) async fn claim(&mut self, app: &App, tx: &mut Tx) -> Result<(), Error> {
         let mut groups: BTreeMap<FedKey, Vec<usize>> = BTreeMap::new();
-        for (place, (taken, _)) in self.waiting.iter().enumerate() {
-            let lanes = app.hints.without_known_empty(taken.tenant, &taken.lanes);
+        for (place, Fed { lane, taken, .. }) in self.waiting.iter().enumerate() {
+            let mut lanes = app.hints.without_known_empty(taken.tenant, &taken.lanes);
+            // The lane that is being filled is known to be empty until this commits.
+            if !lanes.contains(lane) {
+                lanes.push(lane.clone());
+            }
             let workflow = taken.claimant.workflow.map(Into::into);
             let key = (
                 taken.tenant,
@@ -53,17 +84,18 @@ impl Feeding {
         for ((tenant, lanes, ..), places) in groups {
             let claimants: Vec<&Claimant> = places
                 .iter()
-                .map(|place| &self.waiting[*place].0.claimant)
+                .map(|place| &self.waiting[*place].taken.claimant)
                 .collect();
             let claims = Claims {
                 tenant,
                 lanes: &lanes,
                 claimants: &claimants,
+                commits_by_itself: false,
             };
             let (claimed, advance) = queue::claim_next(tx.conn(), &app.hints, &claims).await?;
             self.advances.push(advance);
             for (place, claimed) in places.into_iter().zip(claimed) {
-                self.waiting[place].1 = claimed;
+                self.waiting[place].claimed = claimed;
             }
         }
         Ok(())
@@ -74,7 +106,7 @@ impl Feeding {
         for advance in self.advances.drain(..) {
             advance.apply(&app.hints);
         }
-        for (taken, claimed) in self.waiting.drain(..) {
+        for Fed { taken, claimed, .. } in self.waiting.drain(..) {
             let tenant = taken.tenant;
             let woken = match claimed {
                 Claimed::Nothing | Claimed::Full => Woken::LookAgain,
@@ -90,7 +122,7 @@ impl Feeding {
 impl Drop for Feeding {
     /// The creation failed: whoever was taken out looks by itself.
     fn drop(&mut self) {
-        for (taken, _) in self.waiting.drain(..) {
+        for Fed { taken, .. } in self.waiting.drain(..) {
             taken.wake(Woken::LookAgain);
         }
     }

@@ -1,0 +1,133 @@
+//! What a request costs the database, counted by `pg_stat_statements`: no times, only numbers.
+
+use futures_util::future::join_all;
+use serde_json::json;
+use sqlx::Row as _;
+use stint_tests::{Setup, TestPlatform, new_task};
+
+/// How often a statement ran since the counters were reset.
+#[derive(Debug)]
+struct Counted {
+    query: String,
+    calls: i64,
+}
+
+async fn count_from_now(t: &TestPlatform) {
+    t.execute(
+        "create extension if not exists pg_stat_statements;
+         select pg_stat_statements_reset(0, (select oid from pg_database where datname = current_database()), 0)",
+    )
+    .await;
+}
+
+/// What the platform ran since then; notes to other replicas and the test's own statements aside.
+async fn counted(t: &TestPlatform) -> Vec<Counted> {
+    let rows = sqlx::query(
+        "select query, calls from pg_stat_statements
+         where dbid = (select oid from pg_database where datname = current_database())
+           and query not like '%pg_notify%' and query not like '%pg_stat_statements%'
+         order by calls desc",
+    )
+    .fetch_all(t.sql())
+    .await
+    .expect("the counters can be read");
+    rows.into_iter()
+        .map(|row| Counted {
+            query: row.get("query"),
+            calls: row.get("calls"),
+        })
+        .collect()
+}
+
+fn calls_of(counted: &[Counted], mark: &str) -> i64 {
+    counted
+        .iter()
+        .filter(|statement| statement.query.contains(mark))
+        .map(|statement| statement.calls)
+        .sum()
+}
+
+/// The opening words of the statements in `claim_next.sql`, `complete.sql` and `place.sql`.
+const CLAIM: &str = "Hands the next ready tasks";
+const COMPLETE: &str = "Takes a batch of reported outputs";
+const PLACE: &str = "Creates tasks and lays each";
+
+#[test]
+fn a_lone_claim_is_one_statement_that_commits_by_itself() {
+    stint_tests::test(async |t| {
+        let worker = t.worker("w1").await;
+        // The first claim of an agent reads who it is; the key is looked up at its first use.
+        worker.claim().await;
+        t.create("one").await;
+        count_from_now(t).await;
+        worker.claim_one().await;
+        let counted = counted(t).await;
+        assert_eq!(calls_of(&counted, CLAIM), 1, "{counted:?}");
+        assert_eq!(
+            counted.iter().map(|statement| statement.calls).sum::<i64>(),
+            1,
+            "{counted:?}"
+        );
+    });
+}
+
+#[test]
+fn a_lone_complete_is_one_statement_that_commits_by_itself_and_one_read() {
+    stint_tests::test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let task = worker.begin().await;
+        count_from_now(t).await;
+        worker
+            .complete(&task, json!({}))
+            .await
+            .expect("the completion is accepted");
+        let counted = counted(t).await;
+        assert_eq!(calls_of(&counted, COMPLETE), 1, "{counted:?}");
+        assert_eq!(
+            counted.iter().map(|statement| statement.calls).sum::<i64>(),
+            2,
+            "{counted:?}"
+        );
+    });
+}
+
+#[test]
+fn what_is_asked_at_once_shares_commits() {
+    const AT_ONCE: i32 = 256;
+    // So many at once that most must wait while a batch commits; each commit then serves many.
+    const COMMITS_MAX: i64 = 64;
+    Setup::new().test(async |t| {
+        let worker = t
+            .worker("w1")
+            .capacity(AT_ONCE)
+            .agent_capacity(AT_ONCE)
+            .await;
+        worker.claim().await;
+        count_from_now(t).await;
+        let admin = t.admin();
+        join_all((0..AT_ONCE).map(async |number| {
+            admin
+                .create_task(&new_task(&format!("task {number}")))
+                .await
+                .expect("the task is created")
+        }))
+        .await;
+        let tasks = join_all((0..AT_ONCE).map(|_| worker.begin())).await;
+        join_all(tasks.iter().map(async |task| {
+            worker
+                .complete(task, json!({}))
+                .await
+                .expect("it is accepted")
+        }))
+        .await;
+        let counted = counted(t).await;
+        for mark in [PLACE, CLAIM, COMPLETE] {
+            let calls = calls_of(&counted, mark);
+            assert!(
+                (1..=COMMITS_MAX).contains(&calls),
+                "{calls} statements for {AT_ONCE} requests: {mark}"
+            );
+        }
+    });
+}

@@ -1,0 +1,141 @@
+//! Keys that have ended, and keys that reach less far.
+
+use serde_json::json;
+use stint_protocol::{CreateKey, Scope, WorkspaceId};
+use stint_tests::{Answer, TestPlatform, new_task, test};
+use uuid::Uuid;
+
+use crate::bodies::smallest;
+use crate::document::{Document, assert_envelope};
+use crate::world::{World, plain_key};
+
+async fn assert_refused_everywhere(t: &TestPlatform, key: &str) {
+    let document = Document::of(t).await;
+    for operation in &document.operations {
+        if operation.scope_in_words().is_none() {
+            continue;
+        }
+        let path = operation.path_with(|_| Uuid::new_v4().to_string());
+        let answer = Answer::of(operation.request(t, &path, key)).await;
+        assert_eq!(answer.status, 401, "{operation}: {}", answer.text);
+        assert_envelope(&operation.to_string(), &answer);
+    }
+    let exchange = json!({ "api_key": key });
+    let answer = t.post("/api/v1/auth/token", "", &exchange).await;
+    assert_eq!(answer.status, 401, "{}", answer.text);
+}
+
+#[test]
+fn an_expired_key_is_refused_everywhere() {
+    test(async |t| {
+        let wanted = CreateKey {
+            expires_at: Some(
+                "2099-01-01T00:00:00Z"
+                    .parse::<chrono::DateTime<chrono::Utc>>()
+                    .unwrap()
+                    .into(),
+            ),
+            ..plain_key(Scope::Admin)
+        };
+        let key = t.admin().create_key(&wanted).await.unwrap();
+        t.execute(&format!(
+            "update api_keys set expires_at = clock_timestamp() - interval '1 second' where id = '{}'",
+            key.id
+        ))
+        .await;
+        assert_refused_everywhere(t, &key.api_key).await;
+    });
+}
+
+#[test]
+fn a_revoked_key_is_refused_everywhere_at_once() {
+    test(async |t| {
+        let key = t
+            .admin()
+            .create_key(&plain_key(Scope::Admin))
+            .await
+            .unwrap();
+        let client = t.first().client(&key.api_key);
+        client.list_keys().await.expect("it is remembered as valid");
+        t.admin().revoke_key(key.id).await.unwrap();
+        assert_refused_everywhere(t, &key.api_key).await;
+    });
+}
+
+#[test]
+fn the_keys_of_an_inactive_tenant_are_refused_everywhere() {
+    test(async |t| {
+        let other = crate::world::OtherTenant::of(t).await;
+        other.admin.list_keys().await.expect("it is active");
+        let off = stint_protocol::UpdateTenant {
+            is_active: Some(false),
+            ..Default::default()
+        };
+        t.admin().update_tenant(other.id, &off).await.unwrap();
+        assert_refused_everywhere(t, &other.key).await;
+    });
+}
+
+#[test]
+fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
+    test(async |t| {
+        let document = Document::of(t).await;
+        let world = World::of(t, t.admin()).await;
+        let here = WorkspaceId::from(Uuid::new_v4());
+        let wanted = CreateKey {
+            workspace_ids: vec![here],
+            ..plain_key(Scope::Admin)
+        };
+        let key = t.admin().create_key(&wanted).await.unwrap();
+        // One of another workspace, beside the fixture, which belongs to none.
+        let mut elsewhere = new_task("elsewhere");
+        elsewhere.workspace_id = Some(WorkspaceId::from(Uuid::new_v4()));
+        let elsewhere = t.admin().create_task(&elsewhere).await.unwrap();
+        for hidden in [world.task, elsewhere.id] {
+            for operation in &document.operations {
+                if !operation.path_parameters().contains(&"task_id") {
+                    continue;
+                }
+                // Reports are the holder's, whose own key was restricted when it was made.
+                let is_report = ["start", "complete", "fail", "release"]
+                    .iter()
+                    .any(|verb| operation.id == format!("{verb}_task"));
+                let path = operation.path_with(|_| hidden.to_string());
+                let mut request = operation.request(t, &path, &key.api_key);
+                if let Some(schema) = operation.body_schema() {
+                    request = request.json(&smallest(&document, schema));
+                }
+                let answer = Answer::of(request).await;
+                let what = format!("{operation}: {} {}", answer.status, answer.text);
+                if is_report {
+                    assert!(matches!(answer.status, 403 | 404 | 409 | 422), "{what}");
+                } else {
+                    assert_eq!(answer.status, 404, "{what}");
+                }
+                assert_envelope(&operation.to_string(), &answer);
+            }
+        }
+        for list in [
+            "/api/v1/tasks",
+            "/api/v1/events?entity_type=task",
+            "/api/v1/logs",
+        ] {
+            let answer = t.get(list, &key.api_key).await;
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert_eq!(answer.data(), &json!([]), "{list}");
+        }
+        let mut task = new_task("here");
+        task.workspace_id = Some(here);
+        let restricted = t.first().client(&key.api_key);
+        let made = restricted
+            .create_task(&task)
+            .await
+            .expect("its own workspace");
+        restricted
+            .get_task(made.id)
+            .await
+            .expect("its own workspace");
+        let refused = restricted.create_task(&new_task("nowhere")).await;
+        assert_eq!(refused.unwrap_err().status(), Some(403));
+    });
+}

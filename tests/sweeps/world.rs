@@ -1,0 +1,125 @@
+//! Real things of a tenant, one for each parameter that a path can have.
+
+use serde_json::json;
+use stint_protocol::client::Client;
+use stint_protocol::{
+    CreateKey, CreateTenant, KeyId, Scope, SignalType, SignalWorker, TaskId, TenantId,
+};
+use stint_tests::{TestPlatform, TestWorker, new_task};
+use uuid::Uuid;
+
+/// A tenant with one of everything.
+pub(crate) struct World {
+    pub(crate) admin: Client,
+    pub(crate) worker: TestWorker,
+    /// A task that the worker's agent holds.
+    pub(crate) task: TaskId,
+    signal: String,
+    key: KeyId,
+    tenant: TenantId,
+    log: String,
+}
+
+impl World {
+    /// Makes one of everything.
+    pub(crate) async fn of(t: &TestPlatform, admin: Client) -> Self {
+        let worker = t.worker_of(&admin, "holder").capacity(5).await;
+        let task = admin.create_task(&new_task("held")).await.unwrap().id;
+        let held = worker.begin().await;
+        assert_eq!(held.id, task);
+        let signal = admin
+            .signal_worker(
+                worker.worker_id,
+                &SignalWorker {
+                    signal_type: SignalType::ConfigUpdate,
+                    task_id: None,
+                    data: None,
+                    request_id: None,
+                },
+            )
+            .await
+            .unwrap()
+            .signal_id;
+        let key = admin.create_key(&plain_key(Scope::Service)).await;
+        // An admin does not make keys above its own scope where that is forbidden.
+        let key = match key {
+            Ok(key) => key.id,
+            Err(_) => admin.create_key(&plain_key(Scope::Admin)).await.unwrap().id,
+        };
+        let logs = json!({ "entries": [{
+            "trace_id": Uuid::new_v4(), "span_id": Uuid::new_v4(), "source": "runtime",
+            "category": "tool", "operation": "look", "status": "completed",
+            "task_id": task, "attempt": held.attempt, "seq": 1,
+        }]});
+        let taken = t
+            .post("/api/v1/logs/ingest", &worker.agent_key, &logs)
+            .await;
+        assert_eq!(taken.data()["accepted"], 1, "{}", taken.text);
+        let log = admin.list_logs(&[]).await.unwrap().data[0].id.clone();
+        let tenant = admin.get_identity().await.unwrap().tenant_id;
+        Self {
+            admin,
+            worker,
+            task,
+            signal: signal.to_string(),
+            key,
+            tenant,
+            log,
+        }
+    }
+
+    /// The real thing for a parameter of a path.
+    pub(crate) fn value_of(&self, parameter: &str) -> String {
+        match parameter {
+            "task_id" => self.task.to_string(),
+            "worker_id" => self.worker.worker_id.to_string(),
+            "agent_id" => self.worker.agent_id.to_string(),
+            "signal_id" => self.signal.clone(),
+            "key_id" => self.key.to_string(),
+            "tenant_id" => self.tenant.to_string(),
+            "log_id" => self.log.clone(),
+            _ => panic!("no fixture for {{{parameter}}}: make one in World"),
+        }
+    }
+}
+
+/// A key of a scope that belongs to no agent or worker.
+pub(crate) fn plain_key(scope: Scope) -> CreateKey {
+    CreateKey {
+        scope,
+        owner_type: None,
+        owner_id: None,
+        label: None,
+        expires_at: None,
+        workspace_ids: Vec::new(),
+        routing_tags: Vec::new(),
+        request_id: None,
+    }
+}
+
+/// A tenant beside the default one.
+pub(crate) struct OtherTenant {
+    pub(crate) id: TenantId,
+    pub(crate) key: String,
+    pub(crate) admin: Client,
+}
+
+impl OtherTenant {
+    /// Makes one.
+    pub(crate) async fn of(t: &TestPlatform) -> Self {
+        let made = t
+            .admin()
+            .create_tenant(&CreateTenant {
+                name: "Other".to_owned(),
+                slug: "other".to_owned(),
+                request_id: None,
+            })
+            .await
+            .unwrap();
+        Self {
+            id: made.tenant.id,
+            admin: t.first().client(&made.admin_api_key),
+            key: made.admin_api_key,
+        }
+    }
+}

@@ -1,7 +1,15 @@
 //! Tests with real processes.
 
 mod admit;
+mod canary;
 mod crash;
+mod fleet;
+mod holder;
 mod keeper;
+mod outage;
 mod place;
 mod pooler;
+mod processes;
+mod raw;
+mod refusals;
+mod replicas;

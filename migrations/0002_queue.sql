@@ -59,7 +59,8 @@ create unique index tasks_request_key on tasks (tenant_id, request_holder, reque
 create index tasks_parent on tasks (tenant_id, parent_id) where parent_id is not null;
 create index tasks_workspace on tasks (tenant_id, workspace_id, id) where workspace_id is not null;
 
--- Which task needs which. Written once, with the task.
+-- Which task still waits for which. Written with the task; an edge is taken out when it is counted off,
+-- so that a task which ends twice counts once. What a task was made to depend on stands in tasks.depends_on.
 create table task_dependencies (
     tenant_id  uuid not null,
     needs_id   uuid not null,

@@ -62,7 +62,7 @@ pub async fn tasks_finished(
         queue::unblock(tx, tenant, &unhappy, Some(&["run"])).await?;
         let mut orders = Vec::new();
         for dependant in queue::dependants_that_end(tx.conn(), tenant, &unhappy).await? {
-            orders.push(end_of_dependant(dependant)?);
+            orders.push(end_of_dependant(&dependant)?);
         }
         if !orders.is_empty() {
             let moved = queue::move_tasks(tx, tenant, &orders).await?;
@@ -93,7 +93,11 @@ fn finished(orders: &[Order], moved: &[Moved]) -> Vec<FinishedTask> {
         .collect()
 }
 
-fn end_of_dependant(dependant: queue::Dependant) -> Result<Order, Error> {
+/// The end of a task whose dependency did not complete, as its own policy says.
+///
+/// # Errors
+/// When the reason cannot be written as JSON, which does not happen.
+pub fn end_of_dependant(dependant: &queue::Dependant) -> Result<Order, Error> {
     let queue::Dependant {
         task,
         needs,
@@ -105,7 +109,7 @@ fn end_of_dependant(dependant: queue::Dependant) -> Result<Order, Error> {
         TaskState::Failed
     };
     let mut order = Order::by_system(
-        task,
+        *task,
         vec![TaskState::Pending],
         Destination::Ended(state),
         "fail_dependency",

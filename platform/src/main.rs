@@ -1,6 +1,6 @@
 //! The binary: reads the settings, starts a replica, and stops it on SIGTERM or SIGINT.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -36,7 +36,9 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
         .context("STINT_LOG is not a filter such as info,sqlx=warn")?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Colours are for eyes: a log file has none.
+        .with_ansi(std::io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Human => lines.init(),
         LogFormat::Json => lines.json().init(),

@@ -23,7 +23,7 @@ fn key(scope: Scope) -> CreateKey {
 
 fn moment(text: &str) -> stint_protocol::Timestamp {
     text.parse::<chrono::DateTime<chrono::Utc>>()
-        .unwrap()
+        .expect("it is a moment")
         .into()
 }
 

@@ -10,7 +10,7 @@ async fn send(t: &TestPlatform, method: Method, path: &str, body: &Value) -> Ans
 }
 
 async fn keys_labelled(t: &TestPlatform, label: &str) -> usize {
-    let keys = t.admin().list_keys().await.unwrap();
+    let keys = t.admin().list_keys().await.expect("keys are listed");
     keys.iter()
         .filter(|key| key.label.as_deref() == Some(label))
         .count()

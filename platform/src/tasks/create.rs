@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use protocol::{ErrorCode, ReasonCode, Task, TaskError, TaskId, TaskState, TenantId};
+use protocol::{ErrorCode, ReasonCode, Task, TaskId, TaskState, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::batch::Lane;
 use crate::consequences;
 use crate::db::{Note, Tx};
 use crate::error::{Error, Refused};
-use crate::queue::{self, Destination, NewTask, Order, Placed};
+use crate::queue::{self, NewTask, Order, Placed};
 
 /// What waits together to be created commits together, and with it the claims that wait for it.
 pub struct CreateLane;
@@ -253,26 +253,11 @@ fn lost_already(
         let Some(needs) = task.depends_on.iter().find(is_lost) else {
             continue;
         };
-        let state = if task.on_dependency_failure == "cancel" {
-            TaskState::Cancelled
-        } else {
-            TaskState::Failed
-        };
-        let mut order = Order::by_system(
-            task.id,
-            vec![TaskState::Pending],
-            Destination::Ended(state),
-            "fail_dependency",
-        );
-        let error = TaskError {
-            category: Some("dependency_failed".to_owned()),
-            message: format!(
-                "task {needs}, which this one depends on, had not completed when it was made"
-            ),
-            recoverable: Some(false),
-            details: None,
-        };
-        order.outcome.error = Some(serde_json::to_string(&error)?);
+        let order = consequences::end_of_dependant(&queue::Dependant {
+            task: task.id,
+            needs: (*needs).into(),
+            policy: task.on_dependency_failure.to_owned(),
+        })?;
         orders.push(order);
     }
     Ok(orders)
@@ -370,9 +355,17 @@ async fn read_answers(
     let mut ids: Vec<Result<(TaskId, bool), Error>> = Vec::with_capacity(members.len());
     for ((member, refusal), placed) in members.iter().zip(refusals).zip(placed) {
         ids.push(match (refusal, placed, &member.task.request_id) {
-            (Some(refusal), ..) => Err(refusal),
+            // What was made stays made, even where it could not be made any more.
+            (Some(refusal), _, Some(request_id)) => {
+                made_before(&mut db, tenant, member, request_id)
+                    .await?
+                    .unwrap_or(Err(refusal))
+            }
+            (Some(refusal), _, None) => Err(refusal),
             (None, Some(Placed { is_made: true, .. }), _) => Ok((member.task.id, false)),
-            (None, _, Some(request_id)) => made_before(&mut db, tenant, member, request_id).await?,
+            (None, _, Some(request_id)) => made_before(&mut db, tenant, member, request_id)
+                .await?
+                .ok_or_else(|| anyhow::anyhow!("the task of request {request_id} vanished"))?,
             (None, _, None) => {
                 Err(anyhow::anyhow!("a task without a request id was not made").into())
             }
@@ -393,22 +386,26 @@ async fn read_answers(
         .collect())
 }
 
-/// The task that an earlier request with the same id made, if it was the same request.
+/// The task that an earlier request with the same id made, or the refusal when it was another request;
+/// none when there was no such request.
 async fn made_before(
     db: &mut PgConnection,
     tenant: TenantId,
     member: &Member,
     request_id: &str,
-) -> Result<Result<(TaskId, bool), Error>, Error> {
+) -> Result<Option<Result<(TaskId, bool), Error>>, Error> {
     let found = store::by_request_id(db, tenant, member.task.request_holder, request_id).await?;
     let Some((id, fingerprint)) = found else {
-        return Err(anyhow::anyhow!("the task of request {request_id} vanished").into());
+        return Ok(None);
     };
     if fingerprint == member.task.fingerprint {
-        return Ok(Ok((id, true)));
+        return Ok(Some(Ok((id, true))));
     }
-    Ok(Err(Refused::new(ErrorCode::Conflict, format!("request_id {request_id:?} made another task before: {id}"))
-        .reason(ReasonCode::RequestIdReused)
-        .hint("use a new request_id for every new task, and the same one only to repeat a request unchanged")
-        .into()))
+    Ok(Some(Err(Refused::new(
+        ErrorCode::Conflict,
+        format!("request_id {request_id:?} made another task before: {id}"),
+    )
+    .reason(ReasonCode::RequestIdReused)
+    .hint("use a new request_id for every new task, and the same one only to repeat a request unchanged")
+    .into())))
 }

@@ -232,6 +232,7 @@ fn a_deleted_worker_is_gone_with_its_agents_and_keys() {
             t.admin().get_agent(worker.agent_id).await,
             ErrorCode::NotFound,
         );
+        t.expire_leases().await;
         assert_eq!(t.state(task.id).await.as_str(), "ready");
     });
 }

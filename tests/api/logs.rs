@@ -28,8 +28,13 @@ async fn ingest(t: &TestPlatform, worker: &TestWorker, entries: &[Value]) -> Val
 }
 
 async fn seqs(t: &TestPlatform) -> Vec<i64> {
-    let page = t.admin().list_logs(&[("order", "asc")]).await.unwrap();
-    page.data.iter().filter_map(|entry| entry.seq).collect()
+    // The newest first shows also what is not settled yet.
+    let page = t.admin().list_logs(&[]).await.unwrap();
+    page.data
+        .iter()
+        .rev()
+        .filter_map(|entry| entry.seq)
+        .collect()
 }
 
 async fn holder(t: &TestPlatform) -> (TestWorker, ClaimedTask) {

@@ -33,7 +33,10 @@ fn numbers_are_told_to_admins_and_about_their_tenant_alone() {
         assert!(text.contains("stint_http_requests_total"), "{text}");
         let worker = t.worker("w1").await;
         refused(worker.worker.get_metrics().await, ErrorCode::Forbidden);
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
+        for line in text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             let value = line.rsplit(' ').next().unwrap_or_default();
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }

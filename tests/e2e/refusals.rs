@@ -34,7 +34,7 @@ async fn a_worker_with_a_mistyped_setting_ends_and_names_it() {
     let worker = stage.worker("worker", "http://127.0.0.1:9", "st_worker_key");
     let said = refused(worker.with("capactiy = 3").handler("any", "true")).await;
     assert!(
-        said.contains("capactiy") && said.contains("line 5"),
+        said.contains("capactiy") && said.contains("line 6"),
         "{said}"
     );
 }

@@ -11,5 +11,6 @@ mod place;
 mod pooler;
 mod processes;
 mod raw;
+mod readme;
 mod refusals;
 mod replicas;

@@ -176,7 +176,7 @@ fn complaint(judge: &Judge, operation: &Operation, answer: &Answer) -> Option<St
         ));
     }
     let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        judge.judge(operation, answer)
+        judge.judge(operation, answer);
     }));
     judged.err().map(|panic| {
         panic

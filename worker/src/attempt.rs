@@ -190,7 +190,7 @@ fn end_of(outcome: Outcome, progress: &crate::lease::Progress) -> Option<End> {
         Outcome::Ended(Err(failure)) => Some(End::Fail(failure)),
         // A result that is there counts, even if it came after the word to stop: the platform
         // decides by the attempt.
-        Outcome::Stopped(Stop::Drain | Stop::LeaseExpired | Stop::Signalled, Some(Ok(output)))
+        Outcome::Stopped(Stop::Drain | Stop::Signalled, Some(Ok(output)))
         | Outcome::TimedOut(_, Some(Ok(output))) => Some(End::Complete(output)),
         Outcome::Stopped(Stop::Drain, _) => Some(End::Release {
             reason: "drain",
@@ -201,7 +201,7 @@ fn end_of(outcome: Outcome, progress: &crate::lease::Progress) -> Option<End> {
                 .category("cancelled")
                 .recoverable(false),
         )),
-        Outcome::Stopped(Stop::Lost | Stop::Cancelled | Stop::LeaseExpired, _) => None,
+        Outcome::Stopped(Stop::Lost | Stop::Cancelled, _) => None,
         Outcome::TimedOut(limit, _) => Some(End::Fail(
             Failure::new(format!("not finished after {limit:.0?}"))
                 .category("timeout")

@@ -9,7 +9,7 @@ use stint_protocol::{
     ErrorCode, LeaseRef, PendingSignal, SignalId, WorkerHeartbeat, WorkerHeartbeatAnswer,
     WorkerStatus,
 };
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
@@ -18,9 +18,6 @@ use crate::lease::Stop;
 use crate::register::Registered;
 use crate::report::End;
 use crate::worker::WorkerError;
-
-/// How often the leases' clocks are looked at.
-const WATCH_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a heartbeat may take before it is given up for a new one.
 const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(10);
@@ -243,21 +240,6 @@ impl Heart {
         if !self.worker.draining.is_cancelled() {
             info!("{reason}");
             self.worker.draining.cancel();
-        }
-    }
-}
-
-/// Stops attempts whose lease ran out by the local clock, for as long as the worker lives.
-pub(crate) async fn watch_leases(worker: Arc<Registered>) {
-    let mut ticks = interval(WATCH_PAUSE);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        for lease in worker.leases.stop_overdue(Instant::now()) {
-            warn!(
-                task.id = %lease.task_id, task.attempt = lease.attempt,
-                "no heartbeat was answered for as long as the lease lasts, stopping the attempt"
-            );
         }
     }
 }

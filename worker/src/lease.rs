@@ -8,8 +8,9 @@
 //!
 //! A lease is believed until a local clock, started before the request that gave or renewed it was
 //! sent, has run for the lease's length. The platform's clock started later, so it cannot have
-//! given the task away earlier. A running attempt whose lease ran out is stopped; one that only
-//! waits to report is kept, because the platform decides about its report by the attempt.
+//! given the task away earlier. An attempt whose lease ran out goes on all the same: when nobody
+//! answers, the platform is away, and it gives every lease that time back. Should it have given the
+//! task away, its next answer says so, and until then the attempt's number keeps apart what counts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -39,8 +40,6 @@ pub(crate) enum Stop {
     Lost,
     /// The task was called off.
     Cancelled,
-    /// Heartbeats failed for longer than the lease.
-    LeaseExpired,
     /// An operator asked this worker to stop it.
     Signalled,
     /// The worker shuts down and hands it back.
@@ -188,15 +187,6 @@ impl Leases {
         }
     }
 
-    /// Stops running attempts that can no longer be believed, and names them.
-    pub(crate) fn stop_overdue(&self, now: Instant) -> Vec<LeaseRef> {
-        let held = self.held.lock().expect("no holder of this lock panics");
-        let overdue = held
-            .iter()
-            .filter(|(_, held)| held.believed_until <= now && held.tell(Stop::LeaseExpired));
-        overdue.map(|(lease, _)| *lease).collect()
-    }
-
     /// Whether some lease may end before the next ordinary heartbeat has had a second chance.
     pub(crate) fn is_pressing(&self, interval: Duration) -> bool {
         let soon = Instant::now() + interval * 2;
@@ -307,39 +297,28 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_lease_counts_from_before_the_request_was_sent() {
         let leases = Leases::default();
-        let task = claimed_task();
         let sent_at = Instant::now() - Duration::from_secs(20);
-        let hold = leases.hold(&task, sent_at).unwrap();
+        leases.hold(&claimed_task(), sent_at).unwrap();
         assert!(leases.is_pressing(Duration::from_secs(10)), "10 s are left");
-        assert!(
-            leases
-                .stop_overdue(sent_at + LEASE - Duration::from_secs(1))
-                .is_empty()
-        );
-        assert_eq!(leases.stop_overdue(sent_at + LEASE), [lease_ref(&task)]);
-        assert_eq!(told(&hold), Some(Stop::LeaseExpired));
+        assert!(!leases.is_pressing(Duration::from_secs(2)));
     }
 
     #[tokio::test]
     async fn a_renewal_counts_from_before_the_heartbeat_was_sent() {
         let leases = Leases::default();
         let task = claimed_task();
-        let hold = leases.hold(&task, Instant::now()).unwrap();
+        let hold = leases
+            .hold(&task, Instant::now() - Duration::from_secs(25))
+            .unwrap();
         let snapshot = leases.snapshot();
-        let sent_at = Instant::now() + Duration::from_secs(8);
-        leases.renew(&snapshot, sent_at, &[]);
+        leases.renew(&snapshot, Instant::now(), &[lease_ref(&task)]);
         assert!(
-            leases
-                .stop_overdue(sent_at + LEASE - Duration::from_secs(1))
-                .is_empty()
-        );
-        assert_eq!(told(&hold), None);
-        leases.renew(&snapshot, sent_at + LEASE, &[lease_ref(&task)]);
-        assert_eq!(
-            leases.stop_overdue(sent_at + LEASE).len(),
-            1,
+            leases.is_pressing(Duration::from_secs(10)),
             "a lost lease is not renewed"
         );
+        leases.renew(&snapshot, Instant::now(), &[]);
+        assert!(!leases.is_pressing(Duration::from_secs(10)));
+        assert_eq!(told(&hold), None);
     }
 
     #[tokio::test]
@@ -348,7 +327,6 @@ pub(crate) mod tests {
         let task = claimed_task();
         let hold = leases.hold(&task, Instant::now()).unwrap();
         leases.begin_report(lease_ref(&task));
-        assert!(leases.stop_overdue(Instant::now() + LEASE * 2).is_empty());
         assert!(!leases.stop(lease_ref(&task), Stop::Lost));
         assert_eq!(told(&hold), None);
     }

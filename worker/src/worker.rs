@@ -6,12 +6,11 @@ use std::time::Duration;
 use stint_protocol::client::{Client, ClientError};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::claim::keep_claiming;
 use crate::handler::{Handler, Handlers, Match};
-use crate::heartbeat::{Heart, watch_leases};
+use crate::heartbeat::Heart;
 use crate::lease::Stop;
 use crate::mask::{Mask, SecretTooShort};
 use crate::register::{Registered, register};
@@ -92,8 +91,7 @@ impl std::fmt::Display for WorkerError {
             }
             Self::Heartbeat(error) => write!(
                 f,
-                "the platform no longer knows this worker, which was deleted \
-                 or replaced by another process of its name: {error}"
+                "the platform no longer knows this worker; an operator deleted it: {error}"
             ),
             Self::Claim(error) => write!(f, "the platform does not let this worker claim: {error}"),
         }
@@ -150,7 +148,6 @@ struct Life {
 impl Life {
     async fn live(self, shutdown: &Shutdown) -> Result<Summary, WorkerError> {
         let mut heart = Heart::new(Arc::clone(&self.worker));
-        let _watch = AbortOnDropHandle::new(tokio::spawn(watch_leases(Arc::clone(&self.worker))));
         let outcome = tokio::select! {
             error = heart.beat() => Err(error),
             worked = self.work_and_drain(shutdown) => worked,
@@ -218,7 +215,7 @@ impl Life {
 }
 
 impl WorkerBuilder {
-    /// The name under which it registers. Stable names let a restarted worker take over from itself.
+    /// The name under which it registers, for people. A restarted worker registers anew.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();

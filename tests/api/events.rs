@@ -9,7 +9,11 @@ async fn after(t: &TestPlatform, cursor: &str) -> (Vec<Event>, String) {
     if !cursor.is_empty() {
         filters.push(("after", cursor));
     }
-    let stretch = t.admin().list_events(&filters).await.unwrap();
+    let stretch = t
+        .admin()
+        .list_events(&filters)
+        .await
+        .expect("it is accepted");
     let next = stretch
         .meta
         .next_after

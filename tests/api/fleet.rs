@@ -23,7 +23,11 @@ fn beat(leases: &[(stint_protocol::TaskId, i32)]) -> WorkerHeartbeat {
 }
 
 async fn status(worker: &TestWorker, t: &stint_tests::TestPlatform) -> WorkerStatus {
-    t.admin().get_worker(worker.worker_id).await.unwrap().status
+    t.admin()
+        .get_worker(worker.worker_id)
+        .await
+        .expect("it is accepted")
+        .status
 }
 
 #[test]

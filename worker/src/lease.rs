@@ -288,8 +288,6 @@ pub(crate) mod tests {
         .unwrap()
     }
 
-    const LEASE: Duration = Duration::from_secs(30);
-
     fn told(hold: &Hold) -> Option<Stop> {
         *hold.stop.borrow()
     }

@@ -1,7 +1,9 @@
 //! What the routes and loops of the platform promise, on a real port and a database of its own per test.
 
+mod batch_faults;
 mod claims;
 mod commits;
+mod contention;
 mod creating;
 mod dependencies;
 mod keys;
@@ -9,6 +11,9 @@ mod leases;
 mod limits;
 mod repeating;
 mod reports;
+mod restricted;
 mod retries;
 mod system;
 mod tenants;
+mod waiting;
+mod why;

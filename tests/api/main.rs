@@ -9,6 +9,7 @@ mod dependencies;
 mod keys;
 mod leases;
 mod limits;
+mod operate;
 mod repeating;
 mod reports;
 mod restricted;

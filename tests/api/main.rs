@@ -1,7 +1,9 @@
 //! What the routes and loops of the platform promise, on a real port and a database of its own per test.
 
+mod batch_faults;
 mod claims;
 mod commits;
+mod contention;
 mod creating;
 mod dependencies;
 mod events;
@@ -9,9 +11,16 @@ mod fleet;
 mod keys;
 mod leases;
 mod limits;
+<<<<<<< HEAD
 mod logs;
+=======
+mod operate;
+>>>>>>> wt-more
 mod repeating;
 mod reports;
+mod restricted;
 mod retries;
 mod system;
 mod tenants;
+mod waiting;
+mod why;

@@ -235,11 +235,12 @@ async fn complete_tasks(
     let (app, caller) = (&app, &hot.caller);
     let reports = hot.body.completions.into_iter().map(async |completion| {
         let task = completion.task_id;
-        let ended = match complete::Member::admit_one(caller, completion) {
-            Ok(member) => app.lanes.complete.run(member).await.and_then(|ended| ended),
-            Err(refusal) => Err(refusal),
+        let ended = async {
+            let member = complete::Member::admit_one(caller, completion)?;
+            must_reach(app, caller, task).await?;
+            app.lanes.complete.run(member).await?
         };
-        result_of(task, ended)
+        result_of(task, ended.await)
     });
     let results = futures_util::future::join_all(reports).await;
     Reply::ok(CompletionResults { results })
@@ -339,6 +340,16 @@ async fn explain_task(
     Reply::ok(why::explain_task(&mut db, caller.tenant(), id, workspaces.as_deref()).await?)
 }
 
+/// Hides tasks outside the workspaces that a key is restricted to. A task stays in its workspace, so this
+/// need not share a transaction with the report.
+async fn must_reach(app: &App, caller: &Caller, task: TaskId) -> Result<(), Error> {
+    if let Some(workspaces) = caller.workspace_filter() {
+        let mut db = app.db.reader().await?;
+        store::record(&mut db, caller.tenant(), task, Some(&workspaces)).await?;
+    }
+    Ok(())
+}
+
 /// Begins to work on a claimed task, and renews its lease.
 #[utoipa::path(post, path = "/api/v1/tasks/{task_id}/start", request_body = StartTask,
                responses((status = 200, body = Envelope<Task>)))]
@@ -348,6 +359,7 @@ async fn start_task(
     hot: Hot<StartTask>,
 ) -> Result<Reply<Task>, Error> {
     let member = start::Member::admit(&hot.caller, id, &hot.body)?;
+    must_reach(&app, &hot.caller, id).await?;
     reply(app.lanes.start.run(member).await??)
 }
 
@@ -360,6 +372,7 @@ async fn complete_task(
     hot: Hot<CompleteTask>,
 ) -> Result<Reply<Task>, Error> {
     let member = complete::Member::admit(&hot.caller, id, hot.body)?;
+    must_reach(&app, &hot.caller, id).await?;
     reply(app.lanes.complete.run(member).await??)
 }
 

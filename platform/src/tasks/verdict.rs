@@ -166,7 +166,10 @@ fn absent(
             && report
                 .worker
                 .is_none_or(|worker| task.assigned_worker_id == Some(worker)));
-    let is_attempt = report.attempt.is_none_or(|attempt| attempt == task.attempt);
+    // Before its first claim a task has no attempt that could have reported.
+    let is_attempt = report
+        .attempt
+        .is_none_or(|attempt| attempt == task.attempt && attempt > 0);
     if is_attempt && was_holder && is_same(task) {
         return Ok(Reported {
             task: task.clone(),

@@ -11,11 +11,8 @@ mod fleet;
 mod keys;
 mod leases;
 mod limits;
-<<<<<<< HEAD
 mod logs;
-=======
 mod operate;
->>>>>>> wt-more
 mod repeating;
 mod reports;
 mod restricted;

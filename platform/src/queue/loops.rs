@@ -26,6 +26,15 @@ const EXPIRY_SLACK: Duration = Duration::from_millis(20);
 /// # Errors
 /// Those of the database.
 pub async fn expire_leases(app: App) -> Result<Turn, Error> {
+    // Mostly no lease is due: one statement tells, and when to come back.
+    let next = store::next_expiry(&mut *app.db.internal().await?).await?;
+    if next.is_none_or(|seconds| seconds > 0.0) {
+        let again_in = next.map(|seconds| Duration::from_secs_f64(seconds) + EXPIRY_SLACK);
+        return Ok(Turn {
+            changed: 0,
+            again_in,
+        });
+    }
     let mut tx = app.db.begin_internal().await?;
     let expired = store::expired(tx.conn(), OUTAGE_SECONDS, TASKS_PER_TURN).await?;
     let changed = expired.len() as u64;

@@ -28,12 +28,15 @@ earlier as materialized (
 -- A holder of capacity 1 that still holds a task gets it back as a new attempt, so that an older
 -- process of the same name is stale.
 regaining as materialized (
-    select distinct on (c.agent_id) c.*
+    select distinct on (c.agent_id) c.*, l.state as held_state
     from claimants c
+    join task_leases l on l.tenant_id = $1 and l.agent_id = c.agent_id
     where c.refusal is null
       and c.agent_capacity = 1
       and not exists (select from earlier e where e.place = c.place)
-      and exists (select from task_leases l where l.tenant_id = $1 and l.agent_id = c.agent_id)
+      -- A restricted key gets nothing back that it could not have claimed.
+      and ($15::uuid[] is null or l.workspace_id = any($15))
+      and ($16::uuid is null or l.workflow_id = $16)
     order by c.agent_id, c.place
 ),
 regained as (
@@ -50,7 +53,7 @@ regained as (
         started_at = case when r.starts then clock.now end
     from regaining r, clock
     where l.tenant_id = $1 and l.agent_id = r.agent_id
-    returning r.place, r.request_id, r.starts, r.actor_type, r.actor_id, l.*
+    returning r.place, r.request_id, r.starts, r.actor_type, r.actor_id, r.held_state, l.*
 ),
 agent_slots as materialized (
     select s.*, free.slot as agent_slot
@@ -168,7 +171,7 @@ told as (
         from dealt
         where starts
         union all
-        select task_id, actor_type, actor_id, task_seq - case when starts then 1 else 0 end, attempt, 'claimed', 'claimed', 'claim_again', fenced
+        select task_id, actor_type, actor_id, task_seq - case when starts then 1 else 0 end, attempt, held_state, 'claimed', 'claim_again', fenced
         from regained
         union all
         select task_id, actor_type, actor_id, task_seq, attempt, 'claimed', 'in_progress', 'start', fenced

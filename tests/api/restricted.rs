@@ -84,6 +84,27 @@ fn a_key_of_a_workspace_claims_only_tasks_of_it() {
 }
 
 #[test]
+fn a_key_of_a_workspace_gets_no_held_task_back_from_outside_it() {
+    test(async |t| {
+        let (here, there) = (workspace(), workspace());
+        let worker = t.worker("w1").await;
+        create_in(t, "outside", there).await;
+        let held = worker.begin().await;
+        let bound = restricted(t, &worker, &[here], &[]).await;
+        assert!(
+            bound.claim().await.is_none(),
+            "it lies outside the key's workspace"
+        );
+        let again = worker.claim_one().await;
+        assert_eq!(
+            (again.id, again.attempt),
+            (held.id, 2),
+            "the agent's own key gets it back"
+        );
+    });
+}
+
+#[test]
 fn a_waiting_claim_with_the_key_of_a_workspace_is_woken_only_by_its_tasks() {
     test(async |t| {
         let (here, there) = (workspace(), workspace());

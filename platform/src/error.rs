@@ -245,9 +245,10 @@ impl From<sqlx::Error> for Error {
             return Self::database_unavailable();
         }
         if let sqlx::Error::Database(cause) = &error
-            && cause.code().as_deref() == Some("55P03")
+            && matches!(cause.code().as_deref(), Some("55P03" | "40P01"))
         {
             // lock_not_available: a twin of this request holds the slot on another replica.
+            // deadlock_detected: another change of the same things goes first.
             return Refused::new(
                 ErrorCode::Conflict,
                 "a request that this one must wait for is still running",

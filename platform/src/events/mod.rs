@@ -22,7 +22,7 @@ mod store;
 mod wire;
 
 pub use routes::routes;
-pub use store::{NewEvent, append};
+pub use store::{NewEvent, append, append_to_runs};
 
 use crate::app::App;
 use crate::http::Followed;

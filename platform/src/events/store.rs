@@ -1,6 +1,6 @@
 //! Every statement that writes `events`, hot statements aside, and those that read it.
 
-use protocol::{EntityType, JsonObject, TenantId};
+use protocol::{EntityType, JsonObject, TenantId, WorkflowId};
 use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -34,27 +34,54 @@ pub async fn append(
     tenant: TenantId,
     events: &[NewEvent],
 ) -> Result<(), Error> {
-    let event_types: Vec<&str> = events.iter().map(|event| event.event_type).collect();
-    let entity_types: Vec<&str> = events
+    let events: Vec<_> = events.iter().map(|event| (None, event)).collect();
+    insert(db, tenant, &events).await
+}
+
+/// Writes events that belong to runs, in the transaction that causes them.
+///
+/// # Errors
+/// Those of the database.
+pub async fn append_to_runs(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    events: &[(WorkflowId, NewEvent)],
+) -> Result<(), Error> {
+    let events: Vec<_> = events
         .iter()
-        .map(|event| event.entity_type.as_str())
+        .map(|(run, event)| (Some(run.uuid()), event))
         .collect();
-    let entities: Vec<Uuid> = events.iter().map(|event| event.entity).collect();
-    let actor_types: Vec<&str> = events.iter().map(|event| event.actor_type).collect();
-    let actors: Vec<Option<Uuid>> = events.iter().map(|event| event.actor).collect();
-    let data: Vec<&str> = events.iter().map(|event| event.data.text()).collect();
+    insert(db, tenant, &events).await
+}
+
+async fn insert(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    events: &[(Option<Uuid>, &NewEvent)],
+) -> Result<(), Error> {
+    macro_rules! column {
+        ($event:ident => $value:expr) => {
+            events
+                .iter()
+                .map(|(_, $event)| $value)
+                .collect::<Vec<_>>()
+        };
+    }
+    let runs: Vec<Option<Uuid>> = events.iter().map(|(run, _)| *run).collect();
     sqlx::query!(
-        "insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, data)
-         select $1, e.event_type, e.entity_type, e.entity_id, e.actor_type, e.actor_id, e.data::json
-         from unnest($2::text[], $3::text[], $4::uuid[], $5::text[], $6::uuid[], $7::text[])
-              as e (event_type, entity_type, entity_id, actor_type, actor_id, data)",
+        "insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, data, workflow_id)
+         select $1, e.event_type, e.entity_type, e.entity_id, e.actor_type, e.actor_id, e.data::json, e.workflow_id
+         from unnest($2::text[], $3::text[], $4::uuid[], $5::text[], $6::uuid[], $7::text[], $8::uuid[])
+              with ordinality as e (event_type, entity_type, entity_id, actor_type, actor_id, data, workflow_id, place)
+         order by e.place",
         tenant.uuid(),
-        &event_types as &[&str],
-        &entity_types as &[&str],
-        &entities,
-        &actor_types as &[&str],
-        &actors as &[Option<Uuid>],
-        &data as &[&str],
+        &column!(event => event.event_type) as &[&str],
+        &column!(event => event.entity_type.as_str()) as &[&str],
+        &column!(event => event.entity),
+        &column!(event => event.actor_type) as &[&str],
+        &column!(event => event.actor) as &[Option<Uuid>],
+        &column!(event => event.data.text()) as &[&str],
+        &runs as &[Option<Uuid>],
     )
     .execute(db)
     .await?;

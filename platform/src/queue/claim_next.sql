@@ -160,21 +160,21 @@ remembered as (
     where g.request_id is not null
 ),
 told as (
-    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced)
-    select $1, 'task.state_changed', 'task', e.task_id, e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
+    select $1, 'task.state_changed', 'task', e.task_id, e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced, e.workflow_id
     from (
         select task_id, actor_type, actor_id, task_seq + 1 as task_seq, attempt + 1 as attempt,
-               'ready' as from_state, 'claimed' as to_state, 'claim' as reason, fenced
+               'ready' as from_state, 'claimed' as to_state, 'claim' as reason, fenced, workflow_id
         from dealt
         union all
-        select task_id, actor_type, actor_id, task_seq + 2, attempt + 1, 'claimed', 'in_progress', 'start', fenced
+        select task_id, actor_type, actor_id, task_seq + 2, attempt + 1, 'claimed', 'in_progress', 'start', fenced, workflow_id
         from dealt
         where starts
         union all
-        select task_id, actor_type, actor_id, task_seq - case when starts then 1 else 0 end, attempt, held_state, 'claimed', 'claim_again', fenced
+        select task_id, actor_type, actor_id, task_seq - case when starts then 1 else 0 end, attempt, held_state, 'claimed', 'claim_again', fenced, workflow_id
         from regained
         union all
-        select task_id, actor_type, actor_id, task_seq, attempt, 'claimed', 'in_progress', 'start', fenced
+        select task_id, actor_type, actor_id, task_seq, attempt, 'claimed', 'in_progress', 'start', fenced, workflow_id
         from regained
         where starts
     ) e

@@ -62,12 +62,12 @@ parked as (
     where to_state <> 'completed'
 ),
 told as (
-    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced)
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
     select $1, 'task.state_changed', 'task', task_id, actor_type, actor_id, task_seq + 1, attempt, state, to_state,
-           case to_state when 'completed' then 'complete' else 'hold_for_assessment' end, fenced
+           case to_state when 'completed' then 'complete' else 'hold_for_assessment' end, fenced, workflow_id
     from gone
     order by task_id
 )
-select j.place as "place!", j.verdict as "verdict!", j.attempt as "attempt?", j.state as "state?"
+select j.place as "place!", j.verdict as "verdict!", j.attempt as "attempt?", j.state as "state?", j.workflow_id as "workflow_id?"
 from judged j
 order by j.place

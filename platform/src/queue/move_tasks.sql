@@ -131,8 +131,8 @@ into_results as (
     where to_state in ('completed', 'failed', 'cancelled')
 ),
 told as (
-    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, data)
-    select $1, 'task.state_changed', 'task', j.id, j.actor_type, j.actor_id, m.task_seq, m.attempt, j.state, m.to_state, j.reason, j.fenced, j.event_data::json
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, data, workflow_id)
+    select $1, 'task.state_changed', 'task', j.id, j.actor_type, j.actor_id, m.task_seq, m.attempt, j.state, m.to_state, j.reason, j.fenced, j.event_data::json, m.workflow_id
     from moved m
     join judged j on j.id = m.task_id
     order by m.task_id
@@ -145,6 +145,7 @@ select j.place as "place!",
        j.has_dependants as "has_dependants?",
        j.agent_id as "agent_id?",
        j.worker_id as "worker_id?",
+       j.workflow_id as "workflow_id?",
        j.error::text as "error?",
        j.output::text as "output?"
 from judged j

@@ -123,6 +123,8 @@ pub enum Moved {
         agent: Option<Uuid>,
         /// That agent's worker.
         worker: Option<Uuid>,
+        /// The run that it belongs to.
+        workflow: Option<Uuid>,
     },
     /// The task is in this state, or has another attempt: it was left alone.
     Elsewhere {

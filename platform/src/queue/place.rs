@@ -43,7 +43,9 @@ pub struct NewTask {
     pub lane: String,
     pub available_at: Option<DateTime<Utc>>,
     pub actor_type: &'static str,
-    pub actor: Uuid,
+    pub actor: Option<Uuid>,
+    pub workflow_id: Option<Uuid>,
+    pub work_item_id: Option<Uuid>,
 }
 
 /// What became of a new task.
@@ -127,7 +129,9 @@ pub async fn place(
         &waits_for,
         &column!(available_at) as &[Option<DateTime<Utc>>],
         &column!(actor_type) as &[&str],
-        &column!(actor),
+        &column!(actor) as &[Option<Uuid>],
+        &column!(workflow_id) as &[Option<Uuid>],
+        &column!(work_item_id) as &[Option<Uuid>],
     )
     .fetch_all(db)
     .await?;

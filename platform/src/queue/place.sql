@@ -1,6 +1,6 @@
 -- Creates tasks and lays each into its first drawer: task_waiting when it is blocked or not yet due,
 -- else task_queue. A request id that was used before makes no task; the caller then answers with the
--- task that was made first.
+-- task that was made first. The end of a task of a run concerns others from the beginning: its run.
 with clock as materialized (
     select clock_timestamp() as now
 ),
@@ -11,12 +11,12 @@ wanted as materialized (
              $2::uuid[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
              $11::text[], $12::smallint[], $13::uuid[], $14::uuid[], $15::uuid[], $16::uuid[], $17::bool[], $18::int[],
              $19::int[], $20::text[], $21::text[], $22::bool[], $23::text[], $24::text[], $25::text[], $26::text[],
-             $27::text[], $28::text[], $29::text[], $30::text[], $31::text[], $32::text[], $33::timestamptz[], $34::text[], $35::uuid[]
+             $27::text[], $28::text[], $29::text[], $30::text[], $31::text[], $32::text[], $33::timestamptz[], $34::text[], $35::uuid[], $36::uuid[], $37::uuid[]
          ) with ordinality as w (
              id, request_holder, request_id, fingerprint, title, description, task_type, task_kind, role,
              stage_name, priority, workspace_id, parent_id, preferred_agent_id, preferred_worker_id, is_orchestrator_task, timeout_minutes,
              max_abandons, on_dependency_failure, depends_on, has_output_schema, retry_policy, settings, input, context,
-             role_config, environment, resource_bindings, metadata, lane, waits_for, available_at, actor_type, actor_id, place
+             role_config, environment, resource_bindings, metadata, lane, waits_for, available_at, actor_type, actor_id, workflow_id, work_item_id, place
          )
     cross join clock
 ),
@@ -25,12 +25,12 @@ made as (
         tenant_id, id, request_holder, request_id, fingerprint, title, description, task_type, task_kind, role,
         stage_name, priority, workspace_id, parent_id, preferred_agent_id, preferred_worker_id, is_orchestrator_task,
         timeout_minutes, max_abandons, on_dependency_failure, depends_on, has_output_schema, retry_policy, settings,
-        input, context, role_config, environment, resource_bindings, metadata, created_at, updated_at
+        input, context, role_config, environment, resource_bindings, metadata, workflow_id, work_item_id, created_at, updated_at
     )
     select $1, id, request_holder, request_id, fingerprint, title, description, task_type, task_kind, role,
            stage_name, priority, workspace_id, parent_id, preferred_agent_id, preferred_worker_id, is_orchestrator_task,
            timeout_minutes, max_abandons, on_dependency_failure, depends_on::uuid[], has_output_schema, retry_policy::json, settings::json,
-           input::json, context::json, role_config::json, environment::json, resource_bindings::json, metadata::json, clock.now, clock.now
+           input::json, context::json, role_config::json, environment::json, resource_bindings::json, metadata::json, workflow_id, work_item_id, clock.now, clock.now
     from wanted, clock
     order by place
     on conflict (tenant_id, request_holder, request_id) where request_id is not null do nothing
@@ -42,18 +42,18 @@ born as materialized (
 waiting as (
     insert into task_waiting (
         tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
-        workspace_id, has_dependants, state_changed_at, blocked_count, on_dependency_failure, available_at
+        workspace_id, workflow_id, has_dependants, state_changed_at, blocked_count, on_dependency_failure, available_at
     )
-    select $1, id, 0, 1, 0, 0, 0, lane, priority, 0, workspace_id, false, clock.now, blocked_count, on_dependency_failure, available_at
+    select $1, id, 0, 1, 0, 0, 0, lane, priority, 0, workspace_id, workflow_id, workflow_id is not null, clock.now, blocked_count, on_dependency_failure, available_at
     from born, clock
     where must_wait
 ),
 queued as (
     insert into task_queue (
         tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
-        workspace_id, has_dependants, state_changed_at
+        workspace_id, workflow_id, has_dependants, state_changed_at
     )
-    select $1, b.id, 0, 1, 0, 0, 0, b.lane, b.priority, nextval('task_queue_seq'), b.workspace_id, false, clock.now
+    select $1, b.id, 0, 1, 0, 0, 0, b.lane, b.priority, nextval('task_queue_seq'), b.workspace_id, b.workflow_id, b.workflow_id is not null, clock.now
     from (select * from born where not must_wait order by place) b, clock
 ),
 -- Only what it still waits for: `unblock.sql` takes out what has been counted off.
@@ -64,8 +64,8 @@ needs as (
     cross join lateral unnest(b.waits_for::uuid[]) as n (needs_id)
 ),
 told as (
-    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, to_state, reason)
-    select $1, 'task.created', 'task', id, actor_type, actor_id, 1, 0, case when must_wait then 'pending' else 'ready' end, 'create'
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, to_state, reason, workflow_id)
+    select $1, 'task.created', 'task', id, actor_type, actor_id, 1, 0, case when must_wait then 'pending' else 'ready' end, 'create', workflow_id
     from born
     order by place
 )

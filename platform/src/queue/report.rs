@@ -61,8 +61,8 @@ pub enum Verdict {
     NotStarted,
     /// The output must be checked against the task's schema first.
     CheckOutput,
-    /// The end of the task concerns others: report in a transaction.
-    HasDependants,
+    /// The end of the task concerns others, among them this run: report in a transaction.
+    HasDependants(Option<Uuid>),
 }
 
 struct Row {
@@ -72,6 +72,7 @@ struct Row {
     attempt: Option<i32>,
     #[expect(dead_code, reason = "told for people who run the statement by hand")]
     state: Option<String>,
+    workflow_id: Option<Uuid>,
 }
 
 impl Row {
@@ -85,7 +86,7 @@ impl Row {
             "attempt_missing" => Verdict::AttemptMissing,
             "not_started" => Verdict::NotStarted,
             "check_output" => Verdict::CheckOutput,
-            "has_dependants" => Verdict::HasDependants,
+            "has_dependants" => Verdict::HasDependants(self.workflow_id),
             unknown => {
                 return Err(anyhow::anyhow!("a report has the unknown verdict {unknown}").into());
             }

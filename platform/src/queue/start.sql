@@ -32,14 +32,14 @@ begun as (
         expires_at = greatest(l.expires_at, clock_timestamp() + make_interval(secs => l.lease_seconds))
     from judged j
     where l.tenant_id = $1 and l.task_id = any($2) and l.task_id = j.task_id and j.verdict = 'moved'
-    returning j.actor_type, j.actor_id, l.task_id, l.task_seq, l.attempt, l.fenced
+    returning j.actor_type, j.actor_id, l.task_id, l.task_seq, l.attempt, l.fenced, l.workflow_id
 ),
 told as (
-    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced)
-    select $1, 'task.state_changed', 'task', task_id, actor_type, actor_id, task_seq, attempt, 'claimed', 'in_progress', 'start', fenced
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
+    select $1, 'task.state_changed', 'task', task_id, actor_type, actor_id, task_seq, attempt, 'claimed', 'in_progress', 'start', fenced, workflow_id
     from begun
     order by task_id
 )
-select j.place as "place!", j.verdict as "verdict!", j.attempt as "attempt?", j.state as "state?"
+select j.place as "place!", j.verdict as "verdict!", j.attempt as "attempt?", j.state as "state?", j.workflow_id as "workflow_id?"
 from judged j
 order by j.place

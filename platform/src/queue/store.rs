@@ -20,6 +20,7 @@ pub(super) struct MoveRow {
     has_dependants: Option<bool>,
     agent_id: Option<Uuid>,
     worker_id: Option<Uuid>,
+    workflow_id: Option<Uuid>,
     error: Option<String>,
     output: Option<String>,
 }
@@ -40,6 +41,7 @@ impl MoveRow {
                 has_dependants: self.has_dependants.unwrap_or_default(),
                 agent: self.agent_id,
                 worker: self.worker_id,
+                workflow: self.workflow_id,
             }
         } else {
             Moved::Elsewhere {
@@ -265,22 +267,35 @@ pub(super) struct Overdue {
     pub(super) worker: Option<WorkerId>,
 }
 
-/// Locks leases that have expired, oldest first. None while renewals may have been impossible: the pulse
-/// of the replicas is older than the outage threshold.
+/// Locks leases that have expired, oldest first, and before them the runs that their tasks belong to. None
+/// while renewals may have been impossible: the pulse of the replicas is older than the outage threshold.
 pub(super) async fn expired(
     db: &mut PgConnection,
     outage_seconds: f64,
     limit: i64,
 ) -> Result<Vec<Overdue>, Error> {
     let rows = sqlx::query!(
-        r#"with due as materialized (
-               select l.tenant_id, l.task_id, l.attempt, l.abandon_count, l.agent_id, l.worker_id
+        r#"with seen as materialized (
+               select l.tenant_id, l.task_id, l.workflow_id
                from task_leases l
                where l.expires_at < clock_timestamp()
                  and (select beat_at > clock_timestamp() - make_interval(secs => $1) from platform_pulse)
                order by l.expires_at
                limit $2
-               for update skip locked
+           ),
+           runs as materialized (
+               select w.id from workflows w
+               where (w.tenant_id, w.id) in (select tenant_id, workflow_id from seen where workflow_id is not null)
+               order by w.tenant_id, w.id
+               for no key update
+           ),
+           due as materialized (
+               select l.tenant_id, l.task_id, l.attempt, l.abandon_count, l.agent_id, l.worker_id
+               from task_leases l
+               join seen s on s.tenant_id = l.tenant_id and s.task_id = l.task_id
+               where l.expires_at < clock_timestamp() and (select count(*) from runs) >= 0
+               order by l.expires_at
+               for update of l skip locked
            )
            select d.tenant_id, d.task_id, d.attempt, d.abandon_count, d.agent_id, d.worker_id, t.max_abandons
            from due d
@@ -313,17 +328,31 @@ pub(super) async fn next_expiry(db: &mut PgConnection) -> Result<Option<f64>, Er
     .await?)
 }
 
-/// Locks attempts that take longer than their task allows.
+/// Locks attempts that take longer than their task allows, and before them the runs of their tasks.
 pub(super) async fn timed_out(
     db: &mut PgConnection,
     limit: i64,
 ) -> Result<Vec<(TenantId, TaskId, i32)>, Error> {
     let rows = sqlx::query!(
-        "select tenant_id, task_id, attempt from task_leases
-         where deadline_at < clock_timestamp()
-         order by task_id
-         limit $1
-         for update skip locked",
+        r#"with seen as materialized (
+               select l.tenant_id, l.task_id, l.workflow_id
+               from task_leases l
+               where l.deadline_at < clock_timestamp()
+               order by l.task_id
+               limit $1
+           ),
+           runs as materialized (
+               select w.id from workflows w
+               where (w.tenant_id, w.id) in (select tenant_id, workflow_id from seen where workflow_id is not null)
+               order by w.tenant_id, w.id
+               for no key update
+           )
+           select l.tenant_id as "tenant_id!", l.task_id as "task_id!", l.attempt as "attempt!"
+           from task_leases l
+           join seen s on s.tenant_id = l.tenant_id and s.task_id = l.task_id
+           where l.deadline_at < clock_timestamp() and (select count(*) from runs) >= 0
+           order by l.task_id
+           for update of l skip locked"#,
         limit,
     )
     .fetch_all(db)
@@ -502,7 +531,7 @@ pub struct HeldTask {
     pub retry_policy: Option<String>,
 }
 
-/// Locks held tasks, in the order of their ids.
+/// Locks held tasks in the order of their ids, and before them the runs that they belong to.
 ///
 /// # Errors
 /// Those of the database.
@@ -512,10 +541,17 @@ pub async fn lock_held(
     tasks: &[Uuid],
 ) -> Result<Vec<HeldTask>, Error> {
     let rows = sqlx::query!(
-        r#"with held as materialized (
+        r#"with runs as materialized (
+               select w.id from workflows w
+               where w.tenant_id = $1
+                 and w.id in (select workflow_id from task_leases where tenant_id = $1 and task_id = any($2) and workflow_id is not null)
+               order by w.id
+               for no key update
+           ),
+           held as materialized (
                select task_id, attempt, state, agent_id, worker_id, fenced, retry_count
                from task_leases
-               where tenant_id = $1 and task_id = any($2)
+               where tenant_id = $1 and task_id = any($2) and (select count(*) from runs) >= 0
                order by task_id
                for update
            )

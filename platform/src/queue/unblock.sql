@@ -53,8 +53,8 @@ queued as (
     from (select * from gone order by task_id) g
 ),
 told as (
-    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, task_seq, attempt, from_state, to_state, reason)
-    select $1, 'task.state_changed', 'task', task_id, 'system', task_seq + 1, attempt, 'pending', 'ready', 'become_ready'
+    insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, task_seq, attempt, from_state, to_state, reason, workflow_id)
+    select $1, 'task.state_changed', 'task', task_id, 'system', task_seq + 1, attempt, 'pending', 'ready', 'become_ready', workflow_id
     from gone
     order by task_id
 )

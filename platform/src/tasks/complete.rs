@@ -172,7 +172,7 @@ async fn settle(
     }
     let concerning: Vec<usize> = all
         .into_iter()
-        .filter(|place| verdicts[*place] == Verdict::HasDependants)
+        .filter(|place| matches!(verdicts[*place], Verdict::HasDependants(_)))
         .collect();
     if !concerning.is_empty() {
         for (place, verdict) in concerning

@@ -120,7 +120,9 @@ impl Member {
             metadata: text(body.metadata),
             available_at: body.run_at.map(|moment| moment.utc()),
             actor_type: caller.scope().as_str(),
-            actor: caller.actor(),
+            actor: Some(caller.actor()),
+            workflow_id: None,
+            work_item_id: None,
         };
         let made_by = match caller.scope() {
             protocol::Scope::Agent => Maker::Agent(caller.agent().map(Into::into)),

@@ -40,6 +40,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("platform_pulse", "queue"),
     ("request_slots", "http"),
     ("task_dependencies", "tasks"),
+    ("task_gates", "queue"),
     ("task_leases", "queue"),
     ("task_parked", "queue"),
     ("task_queue", "queue"),
@@ -64,6 +65,11 @@ const WRITTEN_BY_OTHERS: &[(&str, &str, &str)] = &[
         "takes over transaction ids of another cluster after a restore",
     ),
     (
+        "platform/src/queue/admit.sql",
+        "events",
+        "a move and its event are one statement",
+    ),
+    (
         "platform/src/queue/claim_next.sql",
         "events",
         "a hot move and its event are one statement",
@@ -72,6 +78,11 @@ const WRITTEN_BY_OTHERS: &[(&str, &str, &str)] = &[
         "platform/src/queue/complete.sql",
         "events",
         "a hot move and its event are one statement",
+    ),
+    (
+        "platform/src/queue/hold.sql",
+        "events",
+        "a move and its event are one statement",
     ),
     (
         "platform/src/queue/move_tasks.sql",

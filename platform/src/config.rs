@@ -145,6 +145,10 @@ pub struct LimitConfig {
     /// How long an attempt may take unless its task says so.
     #[arg(long, env = "STINT_TASK_TIMEOUT_MINUTES", default_value_t = 180)]
     pub task_timeout_minutes: i32,
+
+    /// How long a holder may take to end a task whose run was cancelled, before its lease is taken away.
+    #[arg(long, env = "STINT_CANCEL_GRACE_SECONDS", default_value_t = 60)]
+    pub cancel_grace_seconds: u32,
 }
 
 /// How long things are kept.

@@ -6,7 +6,7 @@ use protocol::{TaskError, TaskId, TaskState, TenantId};
 
 use crate::db::Tx;
 use crate::error::Error;
-use crate::queue::{self, Destination, Moved, Order};
+use crate::queue::{self, Destination, Moved, Order, Run};
 
 /// A task that reached a final state and whose end concerns others.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub struct FinishedTask {
     pub task: TaskId,
     /// How it ended.
     pub state: TaskState,
+    /// The run it belongs to.
+    pub run: Option<Run>,
 }
 
 /// Moves tasks, and carries out what follows for others.
@@ -34,7 +36,8 @@ pub async fn move_and_follow(
 /// Tasks reached a final state. Runs in the transaction that moved them.
 ///
 /// Dependants of a completed task are counted off. Those of a failed or cancelled one follow their own
-/// policy: run all the same, fail, or be cancelled, which is an end with consequences of its own.
+/// policy: run all the same, fail, or be cancelled, which is an end with consequences of its own. Last of
+/// all the gates of the runs are settled: what has ended left room for others.
 ///
 /// # Errors
 /// Those of the database.
@@ -69,7 +72,7 @@ pub async fn tasks_finished(
             open = finished(&orders, &moved);
         }
     }
-    Ok(())
+    queue::settle(tx).await
 }
 
 /// Those of the moved tasks that ended and concern others.
@@ -81,12 +84,14 @@ fn finished(orders: &[Order], moved: &[Moved]) -> Vec<FinishedTask> {
             (
                 Destination::Ended(state),
                 Moved::Yes {
-                    has_dependants: true,
+                    has_dependants,
+                    run,
                     ..
                 },
-            ) => Some(FinishedTask {
+            ) if *has_dependants || run.is_some() => Some(FinishedTask {
                 task: order.task,
                 state,
+                run: *run,
             }),
             _ => None,
         })

@@ -16,6 +16,8 @@ words! {
     TaskMove {
         /// Dependencies and time are fulfilled.
         BecomeReady = "become_ready",
+        /// Its run is paused.
+        Pause = "pause",
         /// A holder takes it.
         Claim = "claim",
         /// The holder begins.

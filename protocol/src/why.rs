@@ -11,6 +11,10 @@ words! {
     WhyReason {
         /// Its time has not come: it is delayed, or waits out the pause before a retry.
         NotDue = "not_due",
+        /// Its run is paused.
+        Paused = "paused",
+        /// As many tasks of its run are under way as its playbook allows.
+        LimitFull = "limit_full",
         /// It waits for other tasks.
         BlockedBy = "blocked_by",
         /// No agent that is alive serves its routing tag.

@@ -8,6 +8,7 @@ mod creating;
 mod dependencies;
 mod events;
 mod fleet;
+mod gates;
 mod keys;
 mod leases;
 mod limits;

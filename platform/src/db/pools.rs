@@ -9,8 +9,10 @@
 //! Nothing waits for a second connection while it holds one. A transaction is a [`Tx`]: beside its
 //! connection it gathers what must be told after its commit, so that nobody can forget to tell it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use protocol::{TenantId, WorkItemId, WorkflowId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -149,6 +151,21 @@ pub struct PoolUsage {
 pub struct Tx {
     tx: Transaction<'static, Postgres>,
     notes: Vec<Note>,
+    unsettled: Unsettled,
+}
+
+/// Runs whose tasks were moved, and what that means for their gates.
+pub type Unsettled = BTreeMap<(TenantId, WorkflowId, Option<WorkItemId>), Touch>;
+
+/// What the moves of a transaction mean for the gates of a run; a later one includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touch {
+    /// A task ended: there may be room for another one.
+    Freed,
+    /// A task went where it can be claimed, or waits for it.
+    Queued,
+    /// A task may be held at a gate that is open.
+    Held,
 }
 
 impl Tx {
@@ -156,6 +173,7 @@ impl Tx {
         Self {
             tx,
             notes: Vec::new(),
+            unsettled: Unsettled::new(),
         }
     }
 
@@ -167,6 +185,26 @@ impl Tx {
     /// Remembers what to tell this replica and the others once this has committed.
     pub fn note(&mut self, note: Note) {
         self.notes.push(note);
+    }
+
+    /// Remembers that tasks of a run were moved: its gates must be settled before the commit.
+    pub fn unsettle(
+        &mut self,
+        tenant: TenantId,
+        workflow: WorkflowId,
+        work_item: Option<WorkItemId>,
+        touch: Touch,
+    ) {
+        let known = self
+            .unsettled
+            .entry((tenant, workflow, work_item))
+            .or_insert(touch);
+        *known = touch.max(*known);
+    }
+
+    /// The runs whose gates must be settled.
+    pub fn take_unsettled(&mut self) -> Unsettled {
+        std::mem::take(&mut self.unsettled)
     }
 
     /// Commits before there is a replica to tell.
@@ -186,6 +224,10 @@ impl Tx {
     /// # Errors
     /// 503 `outcome_unknown` when the connection died meanwhile.
     pub async fn commit(self, app: &App) -> Result<(), Error> {
+        debug_assert!(
+            self.unsettled.is_empty(),
+            "whoever moves tasks of a run settles its gates"
+        );
         self.tx.commit().await.map_err(|error| {
             if is_connection_failure(&error) {
                 Error::outcome_unknown()

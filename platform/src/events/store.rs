@@ -61,10 +61,7 @@ async fn insert(
 ) -> Result<(), Error> {
     macro_rules! column {
         ($event:ident => $value:expr) => {
-            events
-                .iter()
-                .map(|(_, $event)| $value)
-                .collect::<Vec<_>>()
+            events.iter().map(|(_, $event)| $value).collect::<Vec<_>>()
         };
     }
     let runs: Vec<Option<Uuid>> = events.iter().map(|(run, _)| *run).collect();

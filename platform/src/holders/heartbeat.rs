@@ -274,31 +274,54 @@ struct Told {
     missing: Vec<LeaseRef>,
     /// Held, but not listed.
     unlisted: Vec<LeaseRef>,
+    /// Held, but of a run that was cancelled.
+    cancelled: Vec<LeaseRef>,
+}
+
+/// A lease as the queue has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Held {
+    lease: LeaseRef,
+    is_cancelled: bool,
 }
 
 /// The leases of each holder: a lease is its agent's, and its worker's.
-fn by_holder(held: &[Holding]) -> HashMap<Holder, Vec<LeaseRef>> {
-    let mut leases: HashMap<Holder, Vec<LeaseRef>> = HashMap::new();
+fn by_holder(held: &[Holding]) -> HashMap<Holder, Vec<Held>> {
+    let mut leases: HashMap<Holder, Vec<Held>> = HashMap::new();
     for holding in held {
         let holders = [
             Some(Holder::Agent(holding.agent)),
             holding.worker.map(Holder::Worker),
         ];
         for holder in holders.into_iter().flatten() {
-            leases.entry(holder).or_default().push(holding.lease);
+            leases.entry(holder).or_default().push(Held {
+                lease: holding.lease,
+                is_cancelled: holding.is_cancelled,
+            });
         }
     }
     leases
 }
 
-fn compare(beat: &Beat, is_fenced: bool, held: &[LeaseRef]) -> Told {
+fn compare(beat: &Beat, is_fenced: bool, held: &[Held]) -> Told {
+    let cancelled = held
+        .iter()
+        .filter(|held| held.is_cancelled)
+        .map(|held| held.lease)
+        .collect();
     let none = HashMap::new();
     let listed = match &beat.leases {
         Some(leases) => leases,
         None if is_fenced => &none,
         // A plain client never lists its leases, so none is missing from its list.
-        None => return Told::default(),
+        None => {
+            return Told {
+                cancelled,
+                ..Told::default()
+            };
+        }
     };
+    let held: Vec<LeaseRef> = held.iter().map(|held| held.lease).collect();
     let unlisted = held
         .iter()
         .filter(|lease| !listed.contains_key(lease))
@@ -311,7 +334,11 @@ fn compare(beat: &Beat, is_fenced: bool, held: &[LeaseRef]) -> Told {
         .copied()
         .collect();
     missing.sort_by_key(|lease| (lease.task_id, lease.attempt));
-    Told { missing, unlisted }
+    Told {
+        missing,
+        unlisted,
+        cancelled,
+    }
 }
 
 /// How the holders of a batch are doing, and which signals wait for its workers.
@@ -342,10 +369,11 @@ impl Statuses {
     }
 
     fn answer(&mut self, holder: Holder, told: Told, cancelled: &HashSet<TaskId>) -> Outcome {
-        let (cancelled, lost) = told
+        let (mut called_off, lost): (Vec<LeaseRef>, _) = told
             .missing
             .into_iter()
             .partition(|lease| cancelled.contains(&lease.task_id));
+        called_off.extend(told.cancelled);
         match holder {
             Holder::Worker(worker) => match self.workers.get(&worker) {
                 Some(status) => Outcome::Worker(WorkerHeartbeatAnswer {
@@ -353,7 +381,7 @@ impl Statuses {
                     status: *status,
                     pending_signals: self.signals.remove(&worker).unwrap_or_default(),
                     lost,
-                    cancelled,
+                    cancelled: called_off,
                     unlisted: told.unlisted,
                 }),
                 None => Outcome::Unknown,
@@ -363,7 +391,7 @@ impl Statuses {
                     ack: true,
                     status: *status,
                     lost,
-                    cancelled,
+                    cancelled: called_off,
                     unlisted: told.unlisted,
                 }),
                 None => Outcome::Unknown,
@@ -383,6 +411,13 @@ mod tests {
         }
     }
 
+    fn held(lease: LeaseRef) -> Held {
+        Held {
+            lease,
+            is_cancelled: false,
+        }
+    }
+
     fn beat(leases: Option<&[LeaseRef]>) -> Beat {
         Beat {
             tenant: TenantId::new(),
@@ -399,32 +434,51 @@ mod tests {
     fn a_lease_of_an_older_attempt_is_missing_and_the_newer_one_is_unlisted() {
         let old = lease(1);
         let new = LeaseRef { attempt: 2, ..old };
-        let told = compare(&beat(Some(&[old])), true, &[new]);
+        let told = compare(&beat(Some(&[old])), true, &[held(new)]);
         assert_eq!(told.missing, [old]);
         assert_eq!(told.unlisted, [new]);
     }
 
     #[test]
     fn a_lease_is_its_agents_and_its_workers_and_nobody_elses() {
-        let (worker, agent, held) = (WorkerId::new(), AgentId::new(), lease(1));
+        let (worker, agent, mine) = (WorkerId::new(), AgentId::new(), lease(1));
         let leases = by_holder(&[Holding {
-            lease: held,
+            lease: mine,
             agent,
             worker: Some(worker),
+            is_cancelled: false,
         }]);
-        assert_eq!(leases[&Holder::Worker(worker)], [held]);
-        assert_eq!(leases[&Holder::Agent(agent)], [held]);
+        assert_eq!(leases[&Holder::Worker(worker)], [held(mine)]);
+        assert_eq!(leases[&Holder::Agent(agent)], [held(mine)]);
         assert_eq!(leases.len(), 2);
     }
 
     #[test]
     fn a_fenced_holder_that_lists_nothing_has_everything_unlisted() {
-        let held = lease(3);
-        assert_eq!(compare(&beat(None), true, &[held]).unlisted, [held]);
+        let mine = lease(3);
+        assert_eq!(compare(&beat(None), true, &[held(mine)]).unlisted, [mine]);
     }
 
     #[test]
     fn a_plain_client_that_lists_nothing_is_told_nothing() {
-        assert_eq!(compare(&beat(None), false, &[lease(1)]), Told::default());
+        assert_eq!(
+            compare(&beat(None), false, &[held(lease(1))]),
+            Told::default()
+        );
+    }
+
+    #[test]
+    fn a_lease_of_a_cancelled_run_is_told_whether_it_is_listed_or_not() {
+        let mine = lease(1);
+        let called_off = Held {
+            lease: mine,
+            is_cancelled: true,
+        };
+        for listed in [None, Some(&[mine][..])] {
+            for is_fenced in [false, true] {
+                let told = compare(&beat(listed), is_fenced, &[called_off]);
+                assert_eq!(told.cancelled, [mine]);
+            }
+        }
     }
 }

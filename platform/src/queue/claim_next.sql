@@ -37,6 +37,8 @@ regaining as materialized (
       -- A restricted key gets nothing back that it could not have claimed.
       and ($15::uuid[] is null or l.workspace_id = any($15))
       and ($16::uuid is null or l.workflow_id = $16)
+      -- What was called off is not begun again.
+      and l.cancel_by is null
     order by c.agent_id, c.place
 ),
 regained as (
@@ -134,14 +136,14 @@ leased as (
     insert into task_leases (
         tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
         workspace_id, workflow_id, has_dependants, state_changed_at, progress, state, agent_id, worker_id,
-        agent_slot, worker_slot, fenced, has_output_schema, lease_seconds, expires_at, deadline_at, claimed_at, started_at
+        agent_slot, worker_slot, fenced, has_output_schema, lease_seconds, expires_at, deadline_at, claimed_at, started_at, work_item_id
     )
     select d.tenant_id, d.task_id, d.attempt + 1, d.task_seq + case when d.starts then 2 else 1 end, d.retry_count,
            d.abandon_count, d.rework_count, d.lane, d.priority, d.seq, d.workspace_id, d.workflow_id,
            d.has_dependants, clock.now, d.progress, case when d.starts then 'in_progress' else 'claimed' end,
            d.agent_id, d.worker_id, d.agent_slot, d.worker_slot, d.fenced, t.has_output_schema, d.lease_seconds,
            clock.now + make_interval(secs => d.lease_seconds), clock.now + make_interval(mins => t.timeout_minutes),
-           clock.now, case when d.starts then clock.now end
+           clock.now, case when d.starts then clock.now end, d.work_item_id
     from dealt d
     join tasks t on t.tenant_id = $1 and t.id = d.task_id
     cross join clock
@@ -188,7 +190,8 @@ given as (
     select r.place, 'claimed', r.tenant_id, r.task_id, r.attempt, r.task_seq, r.retry_count, r.abandon_count,
            r.rework_count, r.lane, r.priority, r.seq, r.workspace_id, r.workflow_id, r.has_dependants,
            r.state_changed_at, r.progress, r.state, r.agent_id, r.worker_id, r.agent_slot, r.worker_slot,
-           r.fenced, r.has_output_schema, r.lease_seconds, r.expires_at, r.deadline_at, r.claimed_at, r.started_at
+           r.fenced, r.has_output_schema, r.lease_seconds, r.expires_at, r.deadline_at, r.claimed_at, r.started_at,
+           r.work_item_id, r.cancel_by
     from regained r
     union all
     select e.place, 'replayed', l.*

@@ -41,21 +41,25 @@ pub async fn expire_leases(app: App) -> Result<Turn, Error> {
     let mut orders: BTreeMap<TenantId, Vec<Order>> = BTreeMap::new();
     for lease in expired {
         let abandons = lease.abandon_count + 1;
-        let is_poison = abandons > lease.max_abandons;
-        let to = if is_poison {
-            Destination::Ended(TaskState::Failed)
-        } else {
-            Destination::Ready { keeps_place: true }
+        let is_poison = abandons > lease.max_abandons && !lease.is_cancelled;
+        let to = match (lease.is_cancelled, is_poison) {
+            (true, _) => Destination::Ended(TaskState::Cancelled),
+            (false, true) => Destination::Ended(TaskState::Failed),
+            (false, false) => Destination::Ready { keeps_place: true },
         };
         let mut order = Order::by_system(
             lease.task,
             vec![TaskState::Claimed, TaskState::InProgress],
             to,
-            "lose_lease",
+            if lease.is_cancelled {
+                "cancel"
+            } else {
+                "lose_lease"
+            },
         );
         order.attempt = Some(lease.attempt);
         order.abandons = 1;
-        order.forgets_outcome = !is_poison;
+        order.forgets_outcome = !is_poison && !lease.is_cancelled;
         if is_poison {
             let error = TaskError {
                 category: Some("infrastructure".to_owned()),
@@ -117,6 +121,7 @@ pub async fn release_due(app: App) -> Result<Turn, Error> {
     for (tenant, orders) in orders {
         super::move_tasks(&mut tx, tenant, &orders).await?;
     }
+    super::settle(&mut tx).await?;
     let next = store::next_due(tx.conn()).await?;
     tx.commit(&app).await?;
     Ok(Turn {

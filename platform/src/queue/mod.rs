@@ -15,12 +15,15 @@
 //! from one and inserts into the next, with its event, in one statement; the row lock decides every race.
 //! The wide facts in `tasks` are not touched.
 //!
-//! The ways in and out: [`place`] creates, [`claim_next`] hands out, [`start`] and [`complete`] are the
+//! Tasks of a run pass its gates ([`settle`]) before they become ready: it may be paused, cancelled, or at
+//! a limit. The ways in and out: [`place`] creates, [`claim_next`] hands out, [`start`] and [`complete`] are the
 //! hot reports, [`move_tasks`] is every other move, [`unblock`] counts dependencies off. All are
 //! set-based and total: what depends on data is a verdict, not an error. Whoever makes a task claimable
 //! leaves a note, and [`Hints`] wakes the claims that wait for it.
 
 mod claim;
+mod gates;
+mod gates_store;
 mod hints;
 mod lanes;
 mod loops;
@@ -33,6 +36,9 @@ mod report;
 mod store;
 
 pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next};
+pub use gates::{
+    Limits, Run, cancel, held_at_gate, pause, resume, set_limits, settle, settle_gates,
+};
 pub(crate) use hints::too_many_waiting;
 pub use hints::{Hints, Observed, Taken, Ticket, Woken};
 pub(crate) use lanes::tag_of;
@@ -41,10 +47,11 @@ pub use loops::{
     expire_leases, forget_claim_requests, keep_pulse, look_for_work, release_due, time_out_tasks,
 };
 pub use moves::{Destination, Moved, Order, Outcome, move_tasks, unblock};
-pub use place::{NewTask, Placed, place};
+pub(crate) use place::mark;
+pub use place::{NewTask, Placed, place, place_in_run};
 pub use renew::{Holding, Renewal, cancelled_among, expire_leases_of, held_by, renew};
 pub use renew_by_log_store::{LogTouch, touch_leases};
-pub use report::{Completion, Report, Verdict, complete, start};
+pub use report::{Completion, Report, Taken as TakenReport, Verdict, complete, start};
 pub use store::{
     Dependant, HeldTask, dependants_that_end, lock_held, lock_predecessors, reprioritise, unclaim,
 };

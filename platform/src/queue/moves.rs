@@ -3,8 +3,9 @@
 use protocol::{TaskId, TaskState, TenantId};
 use uuid::Uuid;
 
+use super::gates::Run;
 use super::store;
-use crate::db::{Note, Tx};
+use crate::db::{Note, Touch, Tx};
 use crate::error::Error;
 
 /// How often a move is tried again when its task moved in the same moment.
@@ -123,8 +124,8 @@ pub enum Moved {
         agent: Option<Uuid>,
         /// That agent's worker.
         worker: Option<Uuid>,
-        /// The run that it belongs to.
-        workflow: Option<Uuid>,
+        /// The run it belongs to.
+        run: Option<Run>,
     },
     /// The task is in this state, or has another attempt: it was left alone.
     Elsewhere {
@@ -168,6 +169,19 @@ pub async fn move_tasks(
                 continue;
             }
             if row.verdict == "moved"
+                && let Some(run) = row.run()
+            {
+                let touch = match orders[place].to {
+                    Destination::Ended(_) => Touch::Freed,
+                    _ if row.is_held => Touch::Held,
+                    Destination::Ready { .. }
+                    | Destination::Waiting { .. }
+                    | Destination::Parked(_) => Touch::Queued,
+                };
+                tx.unsettle(tenant, run.workflow, run.work_item, touch);
+            }
+            if row.verdict == "moved"
+                && !row.is_held
                 && let (Destination::Ready { keeps_place }, Some(lane)) =
                     (orders[place].to, &row.lane)
             {
@@ -214,7 +228,19 @@ pub async fn unblock(
     ended: &[TaskId],
     policies: Option<&[&str]>,
 ) -> Result<(), Error> {
-    for (lane, tasks) in store::unblock(tx.conn(), tenant, ended, policies).await? {
+    for unblocked in store::unblock(tx.conn(), tenant, ended, policies).await? {
+        if let Some(run) = unblocked.run {
+            let touch = if unblocked.is_held {
+                Touch::Held
+            } else {
+                Touch::Queued
+            };
+            tx.unsettle(tenant, run.workflow, run.work_item, touch);
+        }
+        if unblocked.is_held {
+            continue;
+        }
+        let (lane, tasks) = (unblocked.lane, unblocked.tasks);
         tx.note(Note::WorkReady {
             tenant,
             lane,

@@ -1,10 +1,14 @@
 //! Creating: facts into `tasks`, a row into the first drawer.
 
+use std::collections::BTreeMap;
+
 use protocol::{TaskId, TenantId};
 use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::gates::Run;
+use crate::db::{Note, Touch, Tx};
 use crate::error::Error;
 
 /// A task that is about to be made: its facts as they are stored.
@@ -55,6 +59,8 @@ pub struct Placed {
     pub is_made: bool,
     /// Whether it can be claimed at once.
     pub is_ready: bool,
+    /// Whether it is kept at the gate of its run.
+    pub is_held: bool,
 }
 
 struct Row {
@@ -62,6 +68,7 @@ struct Row {
     place: i64,
     is_made: bool,
     is_ready: bool,
+    is_held: bool,
 }
 
 /// Creates tasks: one answer per task, in their order.
@@ -140,6 +147,58 @@ pub async fn place(
         .map(|row| Placed {
             is_made: row.is_made,
             is_ready: row.is_ready,
+            is_held: row.is_held,
         })
         .collect())
+}
+
+/// Creates tasks of runs, which wait for no other tasks, and tells of those that can be claimed at once.
+/// Their gates are settled by whoever commits.
+///
+/// # Errors
+/// Those of the database.
+pub async fn place_in_run(
+    tx: &mut Tx,
+    tenant: TenantId,
+    tasks: &[&NewTask],
+) -> Result<Vec<Placed>, Error> {
+    let placed = place(tx.conn(), tenant, tasks, &vec![[].as_slice(); tasks.len()]).await?;
+    let mut ready: BTreeMap<&str, u32> = BTreeMap::new();
+    for (task, placed) in tasks.iter().zip(&placed) {
+        if placed.is_made && placed.is_ready {
+            *ready.entry(&task.lane).or_default() += 1;
+        }
+    }
+    mark(tx, tenant, tasks.iter().copied().zip(&placed));
+    for (lane, tasks) in ready {
+        tx.note(Note::WorkReady {
+            tenant,
+            lane: lane.to_owned(),
+            tasks,
+            at_old_place: false,
+        });
+    }
+    tx.note(Note::EventsAppended);
+    tx.note(Note::DueSooner {
+        name: "release_due".to_owned(),
+    });
+    Ok(placed)
+}
+
+/// Marks the runs of new tasks as unsettled.
+pub(crate) fn mark<'a>(
+    tx: &mut Tx,
+    tenant: TenantId,
+    placed: impl Iterator<Item = (&'a NewTask, &'a Placed)>,
+) {
+    for (task, placed) in placed {
+        if let (true, Some(run)) = (placed.is_made, Run::of(task.workflow_id, task.work_item_id)) {
+            let touch = if placed.is_held {
+                Touch::Held
+            } else {
+                Touch::Queued
+            };
+            tx.unsettle(tenant, run.workflow, run.work_item, touch);
+        }
+    }
 }

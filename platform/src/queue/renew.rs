@@ -29,6 +29,8 @@ pub struct Holding {
     pub agent: AgentId,
     /// The worker that hosts the agent.
     pub worker: Option<WorkerId>,
+    /// Whether its run was cancelled: the holder has to stop.
+    pub is_cancelled: bool,
 }
 
 /// Extends leases by their length from now.

@@ -94,11 +94,11 @@ pub(super) async fn held_by(
 ) -> sqlx::Result<Vec<Holding>> {
     let (agents, workers) = columns(holders.iter().copied());
     let rows = sqlx::query!(
-        "select task_id, attempt, agent_id, worker_id
+        r#"select task_id, attempt, agent_id, worker_id, cancel_by is not null as "is_cancelled!"
          from task_leases
          where tenant_id = $1
            and (agent_id = any($2::uuid[]) or worker_id = any($3::uuid[]))
-         order by claimed_at, task_id",
+         order by claimed_at, task_id"#,
         tenant.uuid(),
         &agents as &[Option<Uuid>],
         &workers as &[Option<Uuid>],
@@ -112,6 +112,7 @@ pub(super) async fn held_by(
         },
         agent: row.agent_id.into(),
         worker: row.worker_id.map(Into::into),
+        is_cancelled: row.is_cancelled,
     });
     Ok(holding.collect())
 }

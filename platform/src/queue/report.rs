@@ -4,6 +4,7 @@ use protocol::{AgentId, TaskId, TaskState, TenantId, WorkerId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::gates::Run;
 use crate::error::Error;
 
 /// Who reports on which task.
@@ -75,18 +76,39 @@ struct Row {
     workflow_id: Option<Uuid>,
 }
 
-impl Row {
-    fn verdict(&self) -> Result<Verdict, Error> {
-        Ok(match self.verdict.as_str() {
+struct CompletedRow {
+    #[expect(dead_code, reason = "rows come in the order of the reports")]
+    place: i64,
+    verdict: String,
+    attempt: Option<i32>,
+    to_state: String,
+    workflow_id: Option<Uuid>,
+    work_item_id: Option<Uuid>,
+}
+
+/// What became of a completion.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Whether it took effect.
+    pub verdict: Verdict,
+    /// Where the task is, if it did: a cancelled run cancels what would have to be assessed.
+    pub to: TaskState,
+    /// The run that the task belongs to.
+    pub run: Option<Run>,
+}
+
+impl Verdict {
+    fn of(word: &str, attempt: Option<i32>, workflow: Option<Uuid>) -> Result<Self, Error> {
+        Ok(match word {
             "moved" => Verdict::Moved,
             "replayed" => Verdict::Replayed,
             "absent" => Verdict::Absent,
-            "stale" => Verdict::Stale(self.attempt.unwrap_or_default()),
+            "stale" => Verdict::Stale(attempt.unwrap_or_default()),
             "not_holder" => Verdict::NotHolder,
             "attempt_missing" => Verdict::AttemptMissing,
             "not_started" => Verdict::NotStarted,
             "check_output" => Verdict::CheckOutput,
-            "has_dependants" => Verdict::HasDependants(self.workflow_id),
+            "has_dependants" => Verdict::HasDependants(workflow),
             unknown => {
                 return Err(anyhow::anyhow!("a report has the unknown verdict {unknown}").into());
             }
@@ -145,13 +167,15 @@ pub async fn start(
     )
     .fetch_all(db)
     .await?;
-    rows.iter().map(Row::verdict).collect()
+    rows.iter()
+        .map(|row| Verdict::of(&row.verdict, row.attempt, row.workflow_id))
+        .collect()
 }
 
-/// Takes reported outputs: one verdict per report, in their order.
+/// Takes reported outputs: one answer per report, in their order.
 ///
 /// `carries_consequences` says that the caller carries out what follows for others in the same
-/// transaction; otherwise tasks whose end concerns others are left where they are.
+/// transaction; otherwise tasks whose end concerns others, or a run, are left where they are.
 ///
 /// # Errors
 /// Those of the database.
@@ -160,7 +184,7 @@ pub async fn complete(
     tenant: TenantId,
     completions: &[&Completion],
     carries_consequences: bool,
-) -> Result<Vec<Verdict>, Error> {
+) -> Result<Vec<Taken>, Error> {
     let columns = Columns::of(completions.iter().map(|completion| &completion.report));
     let to_states: Vec<&str> = completions
         .iter()
@@ -188,7 +212,7 @@ pub async fn complete(
         .collect();
     let allowed = crate::tasks::states_before(protocol::TaskMove::Complete);
     let rows = sqlx::query_file_as!(
-        Row,
+        CompletedRow,
         "src/queue/complete.sql",
         tenant.uuid(),
         &columns.tasks,
@@ -208,5 +232,16 @@ pub async fn complete(
     )
     .fetch_all(db)
     .await?;
-    rows.iter().map(Row::verdict).collect()
+    rows.iter()
+        .map(|row| {
+            Ok(Taken {
+                verdict: Verdict::of(&row.verdict, row.attempt, row.workflow_id)?,
+                to: row
+                    .to_state
+                    .parse::<TaskState>()
+                    .map_err(anyhow::Error::from)?,
+                run: Run::of(row.workflow_id, row.work_item_id),
+            })
+        })
+        .collect()
 }

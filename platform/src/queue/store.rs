@@ -6,6 +6,7 @@ use protocol::{AgentId, TaskId, TaskState, TenantId, WorkerId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::gates::Run;
 use super::moves::{Columns, Moved, Order};
 use crate::error::Error;
 
@@ -21,11 +22,17 @@ pub(super) struct MoveRow {
     agent_id: Option<Uuid>,
     worker_id: Option<Uuid>,
     workflow_id: Option<Uuid>,
+    work_item_id: Option<Uuid>,
+    pub(super) is_held: bool,
     error: Option<String>,
     output: Option<String>,
 }
 
 impl MoveRow {
+    pub(super) fn run(&self) -> Option<Run> {
+        Run::of(self.workflow_id, self.work_item_id)
+    }
+
     pub(super) fn answer(self) -> Result<Moved, Error> {
         let state = self
             .from_state
@@ -41,7 +48,7 @@ impl MoveRow {
                 has_dependants: self.has_dependants.unwrap_or_default(),
                 agent: self.agent_id,
                 worker: self.worker_id,
-                workflow: self.workflow_id,
+                run: self.run(),
             }
         } else {
             Moved::Elsewhere {
@@ -96,13 +103,22 @@ pub(super) async fn move_tasks(
     .map_err(Error::from)
 }
 
-/// Counts ended tasks off; tells in which lanes how many tasks became ready.
+/// Tasks that wait for nothing else any more.
+pub(super) struct Unblocked {
+    pub(super) lane: String,
+    pub(super) run: Option<Run>,
+    /// Whether they were kept at the gate of their run.
+    pub(super) is_held: bool,
+    pub(super) tasks: u32,
+}
+
+/// Counts ended tasks off; tells in which lanes of which runs how many tasks wait for nothing else.
 pub(super) async fn unblock(
     db: &mut PgConnection,
     tenant: TenantId,
     ended: &[TaskId],
     policies: Option<&[&str]>,
-) -> Result<Vec<(String, u32)>, Error> {
+) -> Result<Vec<Unblocked>, Error> {
     let ended: Vec<Uuid> = ended.iter().map(|task| task.uuid()).collect();
     let rows = sqlx::query_file!(
         "src/queue/unblock.sql",
@@ -114,7 +130,12 @@ pub(super) async fn unblock(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (row.lane, u32::try_from(row.tasks).unwrap_or(u32::MAX)))
+        .map(|row| Unblocked {
+            lane: row.lane,
+            run: Run::of(row.workflow_id, row.work_item_id),
+            is_held: row.is_held,
+            tasks: u32::try_from(row.tasks).unwrap_or(u32::MAX),
+        })
         .collect())
 }
 
@@ -226,7 +247,7 @@ pub async fn unclaim(
     order.attempt = Some(attempt);
     order.forgets_outcome = true;
     super::move_tasks(tx, tenant, &[order]).await?;
-    Ok(())
+    super::settle(tx).await
 }
 
 /// Gives a waiting or ready task another priority. It goes behind those that have it already.
@@ -263,6 +284,8 @@ pub(super) struct Overdue {
     pub(super) attempt: i32,
     pub(super) abandon_count: i32,
     pub(super) max_abandons: i32,
+    /// Whether its run was cancelled.
+    pub(super) is_cancelled: bool,
     pub(super) agent: AgentId,
     pub(super) worker: Option<WorkerId>,
 }
@@ -290,14 +313,15 @@ pub(super) async fn expired(
                for no key update
            ),
            due as materialized (
-               select l.tenant_id, l.task_id, l.attempt, l.abandon_count, l.agent_id, l.worker_id
+               select l.tenant_id, l.task_id, l.attempt, l.abandon_count, l.agent_id, l.worker_id, l.cancel_by
                from task_leases l
                join seen s on s.tenant_id = l.tenant_id and s.task_id = l.task_id
                where l.expires_at < clock_timestamp() and (select count(*) from runs) >= 0
                order by l.expires_at
                for update of l skip locked
            )
-           select d.tenant_id, d.task_id, d.attempt, d.abandon_count, d.agent_id, d.worker_id, t.max_abandons
+           select d.tenant_id, d.task_id, d.attempt, d.abandon_count, d.agent_id, d.worker_id, t.max_abandons,
+                  d.cancel_by is not null as "is_cancelled!"
            from due d
            join tasks t on t.tenant_id = d.tenant_id and t.id = d.task_id"#,
         outage_seconds,
@@ -313,6 +337,7 @@ pub(super) async fn expired(
             attempt: row.attempt,
             abandon_count: row.abandon_count,
             max_abandons: row.max_abandons,
+            is_cancelled: row.is_cancelled,
             agent: row.agent_id.into(),
             worker: row.worker_id.map(Into::into),
         })
@@ -525,6 +550,8 @@ pub struct HeldTask {
     pub worker: Option<WorkerId>,
     /// Whether the holder must name its attempt.
     pub fenced: bool,
+    /// Whether its run was cancelled: its end is then no reason for another attempt.
+    pub is_cancelled: bool,
     /// How many retries it has had.
     pub retry_count: i32,
     /// When a failed attempt is followed by another one, as JSON text.
@@ -549,13 +576,15 @@ pub async fn lock_held(
                for no key update
            ),
            held as materialized (
-               select task_id, attempt, state, agent_id, worker_id, fenced, retry_count
+               select task_id, attempt, state, agent_id, worker_id, fenced, retry_count,
+                      cancel_by is not null as is_cancelled
                from task_leases
                where tenant_id = $1 and task_id = any($2) and (select count(*) from runs) >= 0
                order by task_id
                for update
            )
-           select h.*, t.retry_policy::text as retry_policy
+           select h.task_id, h.attempt, h.state, h.agent_id, h.worker_id, h.fenced, h.retry_count,
+                  h.is_cancelled as "is_cancelled!", t.retry_policy::text as retry_policy
            from held h
            join tasks t on t.tenant_id = $1 and t.id = h.task_id"#,
         tenant.uuid(),
@@ -575,6 +604,7 @@ pub async fn lock_held(
                 agent: row.agent_id.into(),
                 worker: row.worker_id.map(Into::into),
                 fenced: row.fenced,
+                is_cancelled: row.is_cancelled,
                 retry_count: row.retry_count,
                 retry_policy: row.retry_policy,
             })

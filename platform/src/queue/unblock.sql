@@ -16,7 +16,7 @@ fulfilled as materialized (
     from settled
     group by task_id
 ),
-held as materialized (
+held_back as materialized (
     select w.*, f.count
     from task_waiting w
     join fulfilled f on f.task_id = w.task_id
@@ -28,28 +28,34 @@ held as materialized (
 judged as materialized (
     select h.*,
            greatest(h.blocked_count - h.count, 0) as still_blocked,
-           h.blocked_count - h.count <= 0 and coalesce(h.available_at <= clock_timestamp(), true) as is_ready
-    from held h
+           g.gate,
+           h.blocked_count - h.count <= 0 and coalesce(h.available_at <= clock_timestamp(), h.delay_left is null) as may_run
+    from held_back h
+    cross join lateral (
+        select case when h.workflow_id is not null then task_gate($1, h.workflow_id, h.work_item_id, h.lane) end as gate
+    ) g
 ),
 counted as (
     update task_waiting w
-    set blocked_count = j.still_blocked
+    set blocked_count = j.still_blocked,
+        held = case when j.may_run then j.gate else w.held end,
+        available_at = case when j.may_run then null else w.available_at end
     from judged j
-    where w.tenant_id = $1 and w.task_id = j.task_id and not j.is_ready
+    where w.tenant_id = $1 and w.task_id = j.task_id and not (j.may_run and j.gate is null)
 ),
 gone as (
     delete from task_waiting w
     using judged j
-    where w.tenant_id = $1 and w.task_id = j.task_id and j.is_ready
+    where w.tenant_id = $1 and w.task_id = j.task_id and j.may_run and j.gate is null
     returning j.*
 ),
 queued as (
     insert into task_queue (
         tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
-        workspace_id, workflow_id, has_dependants, state_changed_at, progress
+        workspace_id, workflow_id, work_item_id, has_dependants, state_changed_at, progress
     )
     select $1, task_id, attempt, task_seq + 1, retry_count, abandon_count, rework_count, lane, priority, nextval('task_queue_seq'),
-           workspace_id, workflow_id, has_dependants, clock_timestamp(), progress
+           workspace_id, workflow_id, work_item_id, has_dependants, clock_timestamp(), progress
     from (select * from gone order by task_id) g
 ),
 told as (
@@ -58,7 +64,7 @@ told as (
     from gone
     order by task_id
 )
-select lane as "lane!", count(*) as "tasks!"
+select lane as "lane!", workflow_id, work_item_id, gate is not null as "is_held!", count(*) as "tasks!"
 from judged
-where is_ready
-group by lane
+where may_run
+group by lane, workflow_id, work_item_id, gate is not null

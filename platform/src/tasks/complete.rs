@@ -10,7 +10,7 @@ use super::verdict::{self, Reported};
 use crate::app::App;
 use crate::batch::Lane;
 use crate::consequences::{self, FinishedTask};
-use crate::db::Note;
+use crate::db::{Note, Touch};
 use crate::error::Error;
 use crate::http::Caller;
 use crate::queue::{self, Verdict};
@@ -142,7 +142,7 @@ fn is_same(completion: &queue::Completion, task: &Task) -> bool {
     let reported = Json::from_text(completion.output.clone()).ok();
     matches!(
         task.state,
-        TaskState::Completed | TaskState::OutputPendingAssessment
+        TaskState::Completed | TaskState::OutputPendingAssessment | TaskState::Cancelled
     ) && task.output == reported
 }
 
@@ -193,9 +193,10 @@ async fn report(
 ) -> Result<Vec<Verdict>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
     let mut db = app.db.internal().await?;
-    queue::complete(&mut db, tenant, &chosen, false)
+    let taken = queue::complete(&mut db, tenant, &chosen, false)
         .await
-        .map_err(crate::db::unknown_outcome)
+        .map_err(crate::db::unknown_outcome)?;
+    Ok(taken.iter().map(|taken| taken.verdict).collect())
 }
 
 async fn report_and_follow(
@@ -206,21 +207,26 @@ async fn report_and_follow(
 ) -> Result<Vec<Verdict>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
     let mut tx = app.db.begin_internal().await?;
-    let verdicts = queue::complete(tx.conn(), tenant, &chosen, true).await?;
-    let finished: Vec<FinishedTask> = chosen
-        .iter()
-        .zip(&verdicts)
-        .filter(|(completion, verdict)| {
-            **verdict == Verdict::Moved && completion.to == TaskState::Completed
-        })
-        .map(|(completion, _)| FinishedTask {
-            task: completion.report.task,
-            state: TaskState::Completed,
-        })
-        .collect();
+    let taken = queue::complete(tx.conn(), tenant, &chosen, true).await?;
+    let mut finished = Vec::new();
+    for (completion, taken) in chosen.iter().zip(&taken) {
+        if taken.verdict != Verdict::Moved {
+            continue;
+        }
+        if let Some(run) = taken.run {
+            tx.unsettle(tenant, run.workflow, run.work_item, Touch::Freed);
+        }
+        if taken.to.is_final() {
+            finished.push(FinishedTask {
+                task: completion.report.task,
+                state: taken.to,
+                run: taken.run,
+            });
+        }
+    }
     consequences::tasks_finished(&mut tx, tenant, &finished).await?;
     tx.commit(app).await?;
-    Ok(verdicts)
+    Ok(taken.iter().map(|taken| taken.verdict).collect())
 }
 
 /// Checks outputs against their tasks' schemas. An output that does not fit waits for a person, with what

@@ -228,6 +228,9 @@ async fn place_with_others(
     {
         placed[*place] = Some(done);
     }
+    let made = members.iter().zip(&placed);
+    let made = made.filter_map(|(member, placed)| Some((&member.task, placed.as_ref()?)));
+    queue::mark(tx, tenant, made);
     let lost = lost_already(members, &placed, &states)?;
     consequences::move_and_follow(tx, tenant, &lost).await?;
     Ok(Outcome { refusals, placed })

@@ -170,16 +170,19 @@ impl Member {
                 metrics,
                 git_info,
             } => {
-                let mut order = order_for_failure(held, error, *retry_after_seconds)?;
+                let mut order = match held.is_cancelled {
+                    true => order_for_cancelled(held, Some(error))?,
+                    false => order_for_failure(held, error, *retry_after_seconds)?,
+                };
                 order.outcome.metrics = metrics.clone();
                 order.outcome.git_info = git_info.clone();
                 order
             }
             Why::Released { reason, progress } => {
-                let to = Destination::Ready { keeps_place: true };
-                let mut order =
-                    Order::by_system(held.task, state::sources(TaskMove::Release), to, "release");
-                order.forgets_outcome = true;
+                let mut order = match held.is_cancelled {
+                    true => order_for_cancelled(held, None)?,
+                    false => order_for_release(held),
+                };
                 order.outcome.progress = progress.clone();
                 order.event_data = reason
                     .as_ref()
@@ -192,6 +195,23 @@ impl Member {
         order.actor = Some(self.report.actor);
         Ok(order)
     }
+}
+
+/// A task that is handed back goes to its old place.
+fn order_for_release(held: &HeldTask) -> Order {
+    let to = Destination::Ready { keeps_place: true };
+    let mut order = Order::by_system(held.task, state::sources(TaskMove::Release), to, "release");
+    order.forgets_outcome = true;
+    order
+}
+
+/// The run of a held task was cancelled: however its holder gives it up, it is cancelled.
+fn order_for_cancelled(held: &HeldTask, error: Option<&TaskError>) -> Result<Order, Error> {
+    let to = Destination::Ended(TaskState::Cancelled);
+    let mut order = Order::by_system(held.task, state::sources(TaskMove::Cancel), to, "cancel");
+    order.attempt = Some(held.attempt);
+    order.outcome.error = error.map(serde_json::to_string).transpose()?;
+    Ok(order)
 }
 
 /// A failure is followed by a retry when the task's policy says so, else it is final.
@@ -322,7 +342,7 @@ fn is_same(member: &Member, task: &Task) -> bool {
     match &member.why {
         // A failure that was followed by a retry left its error in the event, not in the task.
         Why::Failed { error, .. } => match task.state {
-            TaskState::Failed => task.error.as_ref() == Some(error),
+            TaskState::Failed | TaskState::Cancelled => task.error.as_ref() == Some(error),
             state => {
                 state == TaskState::Pending
                     && member.report.attempt.is_some()
@@ -333,7 +353,8 @@ fn is_same(member: &Member, task: &Task) -> bool {
     }
 }
 
-/// Attempts took longer than their task allows: they fail like any other, with the retries due to them.
+/// Attempts took longer than their task allows: they fail like any other, with the retries due to them. Those
+/// of a cancelled run are cancelled.
 ///
 /// # Errors
 /// Those of the database.
@@ -346,6 +367,11 @@ pub async fn fail_timed_out(
     let mut orders = Vec::new();
     for held in queue::lock_held(tx.conn(), tenant, &ids).await? {
         if !attempts.contains(&(held.task, held.attempt)) {
+            continue;
+        }
+        if held.is_cancelled {
+            tracing::info!(task.id = %held.task, task.attempt = held.attempt, "task {} was cancelled, and its holder did not end it", held.task);
+            orders.push(order_for_cancelled(&held, None)?);
             continue;
         }
         let error = TaskError {

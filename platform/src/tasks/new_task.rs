@@ -95,6 +95,8 @@ impl Member {
             role: body.role,
             stage_name: body.stage_name,
             priority: body.priority.unwrap_or_default().rank(),
+            workflow_id: body.workflow_id.map(Into::into),
+            work_item_id: body.work_item_id.map(Into::into),
             workspace_id: body.workspace_id.map(Into::into),
             parent_id: body.parent_id.map(TaskId::uuid),
             preferred_agent_id: agent,
@@ -121,8 +123,6 @@ impl Member {
             available_at: body.run_at.map(|moment| moment.utc()),
             actor_type: caller.scope().as_str(),
             actor: Some(caller.actor()),
-            workflow_id: None,
-            work_item_id: None,
         };
         let made_by = match caller.scope() {
             protocol::Scope::Agent => Maker::Agent(caller.agent().map(Into::into)),
@@ -142,6 +142,7 @@ impl Member {
     /// Whether the statement alone cannot decide: other tasks or holders must be looked at first.
     pub(super) fn concerns_others(&self) -> bool {
         !self.task.depends_on.is_empty()
+            || self.task.workflow_id.is_some()
             || self.task.parent_id.is_some()
             || self.subject.is_some()
             || self.task.preferred_agent_id.is_some()
@@ -149,7 +150,9 @@ impl Member {
     }
 
     pub(super) fn is_ready_at_once(&self) -> bool {
-        self.task.depends_on.is_empty() && self.task.available_at.is_none()
+        self.task.depends_on.is_empty()
+            && self.task.available_at.is_none()
+            && self.task.workflow_id.is_none()
     }
 }
 

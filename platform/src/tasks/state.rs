@@ -6,6 +6,7 @@ use protocol::TaskState::{self, *};
 /// Every move there is. Operations ask it which states they accept; `docs/states.md` is printed from it.
 pub const MOVES: &[(TaskState, TaskMove, TaskState)] = &[
     (Pending, BecomeReady, Ready),
+    (Ready, Pause, Pending),
     (Ready, Claim, Claimed),
     // A holder of capacity 1 that lost its memory gets its task back, as a new attempt.
     (Claimed, Claim, Claimed),

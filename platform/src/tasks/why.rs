@@ -29,7 +29,21 @@ pub(super) async fn explain_task(
         worker_id: task.assigned_worker_id,
         attempt: task.attempt,
     };
+    let held = match (task.state, task.workflow_id) {
+        (TaskState::Pending, Some(_)) => queue::held_at_gate(db, tenant, id).await?,
+        _ => None,
+    };
     match task.state {
+        TaskState::Pending if held.as_deref() == Some("paused") => {
+            why.reason = WhyReason::Paused;
+            "its run, or its work item, is paused; resume it, and the task goes on from where it was"
+                .clone_into(&mut why.message);
+        }
+        TaskState::Pending if held.is_some() => {
+            why.reason = WhyReason::LimitFull;
+            "as many tasks of its run are under way as the playbook allows; when one ends, the next goes in by priority, then age"
+                .clone_into(&mut why.message);
+        }
         TaskState::Pending if task.blocked_count > 0 => {
             let needed: Vec<Uuid> = task.depends_on.iter().map(|id| id.uuid()).collect();
             let unfinished = store::unfinished(db, tenant, &needed).await?;

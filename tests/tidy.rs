@@ -48,8 +48,13 @@ const OWNERS: &[(&str, &str)] = &[
     ("task_waiting", "queue"),
     ("tasks", "tasks"),
     ("tenants", "tenants"),
+    ("work_items", "work_items"),
     ("worker_signals", "workers"),
     ("workers", "workers"),
+    ("workflow_stages", "workflows"),
+    ("workflow_step_members", "workflows"),
+    ("workflow_steps", "workflows"),
+    ("workflows", "workflows"),
 ];
 
 /// Statements that write the table of another domain, and why.

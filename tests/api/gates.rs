@@ -195,12 +195,12 @@ fn one_retry() -> String {
 fn the_tasks_of_a_paused_run_are_not_handed_out_and_keep_their_place() {
     test(async |t| {
         let worker = t.worker("w1").capacity(5).await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let first = run.task(|_| {}).await;
         let other = t.create("of no run").await.id;
         run.pause().await;
         assert_eq!(t.state(first).await, TaskState::Pending);
-        assert_eq!(why(&t, first).await, WhyReason::Paused);
+        assert_eq!(why(t, first).await, WhyReason::Paused);
         t.release_due().await;
         assert_eq!(worker.claim_one().await.id, other);
         assert!(worker.claim().await.is_none());
@@ -221,7 +221,7 @@ fn the_tasks_of_a_paused_run_are_not_handed_out_and_keep_their_place() {
 fn what_becomes_ready_in_a_paused_run_waits_however_it_came_there() {
     test(async |t| {
         let worker = t.worker("w1").capacity(5).await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let released = run.task(|_| {}).await;
         let held = worker.begin().await;
         let lost = run.task(|_| {}).await;
@@ -238,16 +238,16 @@ fn what_becomes_ready_in_a_paused_run_waits_however_it_came_there() {
         worker.complete(&ending, json!(1)).await.expect("an end");
         let made = run.task(|_| {}).await;
         let waiting = [released, lost, failed, made];
-        assert_eq!(states(&t, &waiting).await, [TaskState::Pending; 4]);
+        assert_eq!(states(t, &waiting).await, [TaskState::Pending; 4]);
         assert_eq!(t.state(ended).await, TaskState::Completed);
         for task in waiting {
-            assert_eq!(why(&t, task).await, WhyReason::Paused);
+            assert_eq!(why(t, task).await, WhyReason::Paused);
         }
         assert!(worker.claim().await.is_none());
 
         run.resume().await;
         assert_eq!(
-            states(&t, &waiting).await,
+            states(t, &waiting).await,
             [
                 TaskState::Ready,
                 TaskState::Ready,
@@ -255,7 +255,7 @@ fn what_becomes_ready_in_a_paused_run_waits_however_it_came_there() {
                 TaskState::Ready
             ]
         );
-        assert_eq!(why(&t, failed).await, WhyReason::NotDue);
+        assert_eq!(why(t, failed).await, WhyReason::NotDue);
         t.release_due().await;
         assert_eq!(t.state(failed).await, TaskState::Ready);
         for expected in [released, lost, made, failed] {
@@ -267,7 +267,7 @@ fn what_becomes_ready_in_a_paused_run_waits_however_it_came_there() {
 #[test]
 fn delays_stop_while_a_run_is_paused_and_go_on_afterwards() {
     test(async |t| {
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let in_an_hour = "select clock_timestamp() + interval '1 hour'";
         let due = sqlx::query_scalar(in_an_hour)
             .fetch_one(t.sql())
@@ -278,7 +278,7 @@ fn delays_stop_while_a_run_is_paused_and_go_on_afterwards() {
         let during = run.task(|task| task.available_at = Some(due)).await;
         for task in [before, during] {
             assert_eq!(t.task(task).await.available_at, None);
-            assert_eq!(why(&t, task).await, WhyReason::Paused);
+            assert_eq!(why(t, task).await, WhyReason::Paused);
         }
         // Half an hour goes by: what was left of the delay is what the clock showed.
         t.execute(
@@ -295,28 +295,28 @@ fn delays_stop_while_a_run_is_paused_and_go_on_afterwards() {
             .await
             .expect("a delay");
             assert!((1700.0..=1800.0).contains(&left), "{left} s are left");
-            assert_eq!(why(&t, task).await, WhyReason::NotDue);
+            assert_eq!(why(t, task).await, WhyReason::NotDue);
         }
         t.release_due().await;
-        assert_eq!(states(&t, &[before, during]).await, [TaskState::Ready; 2]);
+        assert_eq!(states(t, &[before, during]).await, [TaskState::Ready; 2]);
     });
 }
 
 #[test]
 fn a_paused_work_item_holds_its_own_tasks_only() {
     test(async |t| {
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let (one, two) = (run.item(), run.item());
         let tasks = [one.task(|_| {}).await, two.task(|_| {}).await];
         one.pause().await;
-        assert_eq!(ready(&t, &tasks).await, [1].into());
+        assert_eq!(ready(t, &tasks).await, [1].into());
         run.pause().await;
-        assert_eq!(ready(&t, &tasks).await, [].into());
+        assert_eq!(ready(t, &tasks).await, [].into());
         run.resume().await;
-        assert_eq!(ready(&t, &tasks).await, [1].into());
-        assert_eq!(why(&t, tasks[0]).await, WhyReason::Paused);
+        assert_eq!(ready(t, &tasks).await, [1].into());
+        assert_eq!(why(t, tasks[0]).await, WhyReason::Paused);
         one.resume().await;
-        assert_eq!(ready(&t, &tasks).await, [0, 1].into());
+        assert_eq!(ready(t, &tasks).await, [0, 1].into());
     });
 }
 
@@ -324,7 +324,7 @@ fn a_paused_work_item_holds_its_own_tasks_only() {
 fn a_dependant_that_is_unblocked_in_a_paused_run_waits() {
     test(async |t| {
         let worker = t.worker("w1").await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let needed = t.create("needed").await.id;
         let dependant = run.task(|_| {}).await;
         t.execute(&format!(
@@ -343,7 +343,7 @@ fn a_dependant_that_is_unblocked_in_a_paused_run_waits() {
         assert_eq!(held.id, needed);
         worker.complete(&held, json!(1)).await.expect("an end");
         assert_eq!(t.task(dependant).await.blocked_count, 0);
-        assert_eq!(why(&t, dependant).await, WhyReason::Paused);
+        assert_eq!(why(t, dependant).await, WhyReason::Paused);
         run.resume().await;
         assert_eq!(worker.claim_one().await.id, dependant);
     });
@@ -353,7 +353,7 @@ fn a_dependant_that_is_unblocked_in_a_paused_run_waits() {
 fn a_cancelled_run_ends_what_nobody_holds_and_tells_the_holders_of_the_rest() {
     test(async |t| {
         let worker = t.worker("w1").capacity(2).await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let running = run.task(|_| {}).await;
         let held = worker.begin().await;
         let lease = LeaseRef {
@@ -383,7 +383,7 @@ fn a_cancelled_run_ends_what_nobody_holds_and_tells_the_holders_of_the_rest() {
 fn an_end_that_is_reported_before_the_deadline_counts() {
     test(async |t| {
         let worker = t.worker("w1").capacity(4).await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let retries = |task: &mut queue::NewTask| task.retry_policy = Some(one_retry());
         let completed = run.task(|_| {}).await;
         let completing = worker.begin().await;
@@ -425,7 +425,7 @@ fn an_end_that_is_reported_before_the_deadline_counts() {
 fn past_its_deadline_a_held_task_of_a_cancelled_run_is_cancelled() {
     test(async |t| {
         let worker = t.worker("w1").await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let task = run.task(|task| task.retry_policy = Some(one_retry())).await;
         let held = worker.begin().await;
         run.cancel().await;
@@ -447,7 +447,7 @@ fn past_its_deadline_a_held_task_of_a_cancelled_run_is_cancelled() {
 fn a_silent_holder_of_a_cancelled_run_loses_its_task_for_good() {
     test(async |t| {
         let worker = t.worker("w1").await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let task = run.task(|_| {}).await;
         worker.begin().await;
         run.cancel().await;
@@ -460,7 +460,7 @@ fn a_silent_holder_of_a_cancelled_run_loses_its_task_for_good() {
 fn a_holder_that_was_passed_over_is_given_notice_later() {
     test(async |t| {
         let worker = t.worker("w1").await;
-        let run = TestRun::open(&t).await;
+        let run = TestRun::open(t).await;
         let task = run.task(|_| {}).await;
         let held = worker.begin().await;
         run.cancel().await;
@@ -482,28 +482,28 @@ fn a_run_has_no_more_tasks_under_way_than_its_limit() {
             active_max: Some(2),
             ..Limits::default()
         };
-        let run = TestRun::with(&t, limits).await;
+        let run = TestRun::with(t, limits).await;
         let mut tasks = run.tasks(4).await;
         tasks.push(run.task(|task| task.priority = Priority::High.rank()).await);
-        assert_eq!(ready(&t, &tasks).await, [0, 1].into());
-        assert_eq!(why(&t, tasks[2]).await, WhyReason::LimitFull);
+        assert_eq!(ready(t, &tasks).await, [0, 1].into());
+        assert_eq!(why(t, tasks[2]).await, WhyReason::LimitFull);
         let held = [worker.begin().await, worker.begin().await];
         assert!(worker.claim().await.is_none());
 
         // By priority, then age, and one for each that ends, in whatever way.
         worker.complete(&held[0], json!(1)).await.expect("an end");
-        assert_eq!(ready(&t, &tasks).await, [4].into());
+        assert_eq!(ready(t, &tasks).await, [4].into());
         worker.fail(&held[1], "broken").await.expect("a failure");
-        assert_eq!(ready(&t, &tasks).await, [2, 4].into());
+        assert_eq!(ready(t, &tasks).await, [2, 4].into());
         let third = worker.begin().await;
         assert_eq!(third.id, tasks[4]);
         worker.release(&third).await.expect("a release");
-        assert_eq!(ready(&t, &tasks).await.len(), 2);
+        assert_eq!(ready(t, &tasks).await.len(), 2);
         t.admin()
             .cancel_task(tasks[4], &stint_protocol::CancelTask::default())
             .await
             .expect("a cancellation");
-        assert_eq!(ready(&t, &tasks).await, [2, 3].into());
+        assert_eq!(ready(t, &tasks).await, [2, 3].into());
     });
 }
 
@@ -514,13 +514,13 @@ fn a_limit_counts_what_a_crash_left_and_not_what_was_paused() {
             active_max: Some(1),
             ..Limits::default()
         };
-        let run = TestRun::with(&t, limits).await;
+        let run = TestRun::with(t, limits).await;
         let tasks = run.tasks(2).await;
         run.pause().await;
-        assert_eq!(why(&t, tasks[1]).await, WhyReason::Paused);
+        assert_eq!(why(t, tasks[1]).await, WhyReason::Paused);
         run.resume().await;
-        assert_eq!(ready(&t, &tasks).await, [0].into());
-        assert_eq!(why(&t, tasks[1]).await, WhyReason::LimitFull);
+        assert_eq!(ready(t, &tasks).await, [0].into());
+        assert_eq!(why(t, tasks[1]).await, WhyReason::LimitFull);
         // A transaction that failed half-way promoted nobody: the loop does.
         t.execute("update task_gates set active_max = 2").await;
         t.run_loop("settle_gates").await;
@@ -537,15 +537,15 @@ fn each_work_item_has_its_limit() {
             item_active_max: Some(2),
             items_max: None,
         };
-        let run = TestRun::with(&t, limits).await;
+        let run = TestRun::with(t, limits).await;
         let (one, two) = (run.item(), run.item());
         let mut tasks = one.tasks(3).await;
         tasks.extend(two.tasks(2).await);
-        assert_eq!(ready(&t, &tasks).await, [0, 1, 3].into());
+        assert_eq!(ready(t, &tasks).await, [0, 1, 3].into());
         let held = worker.begin().await;
         assert_eq!(held.id, tasks[0]);
         worker.complete(&held, json!(1)).await.expect("an end");
-        assert_eq!(ready(&t, &tasks).await, [1, 2, 3].into());
+        assert_eq!(ready(t, &tasks).await, [1, 2, 3].into());
         // A limit of its own, on top.
         let own = Limits {
             active_max: Some(1),
@@ -560,7 +560,7 @@ fn each_work_item_has_its_limit() {
             worker.complete(&held, json!(1)).await.expect("an end");
         }
         let more = three.tasks(2).await;
-        assert_eq!(ready(&t, &more).await, [0].into());
+        assert_eq!(ready(t, &more).await, [0].into());
     });
 }
 
@@ -572,16 +572,16 @@ fn work_items_beside_each_other_are_limited() {
             items_max: Some(1),
             ..Limits::default()
         };
-        let run = TestRun::with(&t, limits).await;
+        let run = TestRun::with(t, limits).await;
         let (one, two) = (run.item(), run.item());
         let mut tasks = one.tasks(2).await;
         tasks.extend(two.tasks(2).await);
-        assert_eq!(ready(&t, &tasks).await, [0, 1].into());
+        assert_eq!(ready(t, &tasks).await, [0, 1].into());
         for _ in 0..2 {
             let held = worker.begin().await;
             worker.complete(&held, json!(1)).await.expect("an end");
         }
-        assert_eq!(ready(&t, &tasks).await, [2, 3].into());
+        assert_eq!(ready(t, &tasks).await, [2, 3].into());
     });
 }
 
@@ -592,7 +592,7 @@ fn what_steers_a_run_is_not_limited() {
             active_max: Some(1),
             ..Limits::default()
         };
-        let run = TestRun::with(&t, limits).await;
+        let run = TestRun::with(t, limits).await;
         let steers = |task: &mut queue::NewTask| {
             task.is_orchestrator_task = true;
             task.lane = "orchestrator".to_owned();
@@ -602,7 +602,7 @@ fn what_steers_a_run_is_not_limited() {
             run.task(steers).await,
             run.task(|_| {}).await,
         ];
-        assert_eq!(ready(&t, &tasks).await, [0, 1].into());
+        assert_eq!(ready(t, &tasks).await, [0, 1].into());
     });
 }
 
@@ -613,7 +613,7 @@ fn a_limit_holds_when_many_ends_and_starts_come_at_once() {
             active_max: Some(3),
             ..Limits::default()
         };
-        let run = TestRun::with(&t, limits).await;
+        let run = TestRun::with(t, limits).await;
         let worker = t.worker("w1").capacity(20).await;
         let tasks = run.tasks(20).await;
         let mut done = 0;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use protocol::{TaskError, TaskState, TenantId};
 use uuid::Uuid;
 
+use super::loops_store as store;
 use super::moves::{Destination, Order};
-use super::store;
 use crate::app::App;
 use crate::consequences;
 use crate::error::Error;

@@ -27,6 +27,7 @@ mod gates_store;
 mod hints;
 mod lanes;
 mod loops;
+mod loops_store;
 mod moves;
 mod place;
 mod renew;

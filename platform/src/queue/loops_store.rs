@@ -1,0 +1,224 @@
+//! The statements of the queue's loops: what is over, what is due, who lives.
+
+use protocol::{AgentId, TaskId, TenantId, WorkerId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// A lease whose time is over, or an attempt that took too long.
+pub(super) struct Overdue {
+    pub(super) tenant: TenantId,
+    pub(super) task: TaskId,
+    pub(super) attempt: i32,
+    pub(super) abandon_count: i32,
+    pub(super) max_abandons: i32,
+    /// Whether its run was cancelled.
+    pub(super) is_cancelled: bool,
+    pub(super) agent: AgentId,
+    pub(super) worker: Option<WorkerId>,
+}
+
+/// Locks leases that have expired, oldest first, and before them the runs that their tasks belong to. None
+/// while renewals may have been impossible: the pulse of the replicas is older than the outage threshold.
+pub(super) async fn expired(
+    db: &mut PgConnection,
+    outage_seconds: f64,
+    limit: i64,
+) -> Result<Vec<Overdue>, Error> {
+    let rows = sqlx::query!(
+        r#"with seen as materialized (
+               select l.tenant_id, l.task_id, l.workflow_id
+               from task_leases l
+               where l.expires_at < clock_timestamp()
+                 and (select beat_at > clock_timestamp() - make_interval(secs => $1) from platform_pulse)
+               order by l.expires_at
+               limit $2
+           ),
+           runs as materialized (
+               select w.id from workflows w
+               where (w.tenant_id, w.id) in (select tenant_id, workflow_id from seen where workflow_id is not null)
+               order by w.tenant_id, w.id
+               for no key update
+           ),
+           due as materialized (
+               select l.tenant_id, l.task_id, l.attempt, l.abandon_count, l.agent_id, l.worker_id, l.cancel_by
+               from task_leases l
+               join seen s on s.tenant_id = l.tenant_id and s.task_id = l.task_id
+               where l.expires_at < clock_timestamp() and (select count(*) from runs) >= 0
+               order by l.expires_at
+               for update of l skip locked
+           )
+           select d.tenant_id, d.task_id, d.attempt, d.abandon_count, d.agent_id, d.worker_id, t.max_abandons,
+                  d.cancel_by is not null as "is_cancelled!"
+           from due d
+           join tasks t on t.tenant_id = d.tenant_id and t.id = d.task_id"#,
+        outage_seconds,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Overdue {
+            tenant: row.tenant_id.into(),
+            task: row.task_id.into(),
+            attempt: row.attempt,
+            abandon_count: row.abandon_count,
+            max_abandons: row.max_abandons,
+            is_cancelled: row.is_cancelled,
+            agent: row.agent_id.into(),
+            worker: row.worker_id.map(Into::into),
+        })
+        .collect())
+}
+
+/// Seconds until the next lease ends, if there is one.
+pub(super) async fn next_expiry(db: &mut PgConnection) -> Result<Option<f64>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select extract(epoch from min(expires_at) - clock_timestamp())::float8 as "seconds?" from task_leases"#
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Locks attempts that take longer than their task allows, and before them the runs of their tasks.
+pub(super) async fn timed_out(
+    db: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<(TenantId, TaskId, i32)>, Error> {
+    let rows = sqlx::query!(
+        r#"with seen as materialized (
+               select l.tenant_id, l.task_id, l.workflow_id
+               from task_leases l
+               where l.deadline_at < clock_timestamp()
+               order by l.task_id
+               limit $1
+           ),
+           runs as materialized (
+               select w.id from workflows w
+               where (w.tenant_id, w.id) in (select tenant_id, workflow_id from seen where workflow_id is not null)
+               order by w.tenant_id, w.id
+               for no key update
+           )
+           select l.tenant_id as "tenant_id!", l.task_id as "task_id!", l.attempt as "attempt!"
+           from task_leases l
+           join seen s on s.tenant_id = l.tenant_id and s.task_id = l.task_id
+           where l.deadline_at < clock_timestamp() and (select count(*) from runs) >= 0
+           order by l.task_id
+           for update of l skip locked"#,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.tenant_id.into(), row.task_id.into(), row.attempt))
+        .collect())
+}
+
+/// Locks waiting tasks that are due.
+pub(super) async fn due(
+    db: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<(TenantId, TaskId)>, Error> {
+    let rows = sqlx::query!(
+        "select tenant_id, task_id from task_waiting
+         where blocked_count = 0 and available_at <= clock_timestamp()
+         order by available_at
+         limit $1
+         for update skip locked",
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.tenant_id.into(), row.task_id.into()))
+        .collect())
+}
+
+/// Seconds until the next waiting task is due, if there is one.
+pub(super) async fn next_due(db: &mut PgConnection) -> Result<Option<f64>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select extract(epoch from min(available_at) - clock_timestamp())::float8 as "seconds?"
+           from task_waiting
+           where blocked_count = 0"#
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// How many tasks lie in each of these lanes, counted to 100.
+pub(super) async fn depths(
+    db: &mut PgConnection,
+    tenants: &[Uuid],
+    lanes: &[String],
+) -> Result<Vec<(TenantId, String, u32)>, Error> {
+    let rows = sqlx::query!(
+        r#"select w.tenant_id as "tenant_id!", w.lane as "lane!", found.tasks as "tasks!"
+           from unnest($1::uuid[], $2::text[]) as w (tenant_id, lane)
+           cross join lateral (
+               select count(*) as tasks
+               from (select from task_queue q where q.tenant_id = w.tenant_id and q.lane = w.lane limit 100) counted
+           ) found
+           where found.tasks > 0"#,
+        tenants,
+        lanes,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            (
+                row.tenant_id.into(),
+                row.lane,
+                u32::try_from(row.tasks).unwrap_or(u32::MAX),
+            )
+        })
+        .collect())
+}
+
+/// Keeps the pulse of the replicas. After an outage it first gives every lease that lived when it began
+/// another full length, because nobody could renew it. Answers with how many were extended.
+pub(super) async fn keep_pulse(db: &mut PgConnection, outage_seconds: f64) -> Result<i64, Error> {
+    let row = sqlx::query!(
+        r#"with before as materialized (
+               select beat_at from platform_pulse where id = 1 for update
+           ),
+           extended as (
+               update task_leases l
+               set expires_at = clock_timestamp() + make_interval(secs => l.lease_seconds),
+                   deadline_at = l.deadline_at + (clock_timestamp() - b.beat_at)
+               from before b
+               where b.beat_at < clock_timestamp() - make_interval(secs => $1) and l.expires_at > b.beat_at
+               returning 1
+           ),
+           kept as (
+               update platform_pulse p set beat_at = clock_timestamp() from before where p.id = 1
+           )
+           select count(*) as "extended!",
+                  -- A lost beat does no harm; a lost extension would.
+                  case when count(*) = 0 then set_config('synchronous_commit', 'off', true) end as relaxed
+           from extended"#,
+        outage_seconds,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(row.extended)
+}
+
+/// Forgets which claim request got what, once no client can still repeat it.
+pub(super) async fn forget_claim_requests(db: &mut PgConnection) -> Result<u64, Error> {
+    let forgotten = sqlx::query!(
+        "delete from claim_requests c
+         using (select tenant_id, agent_id, request_id from claim_requests
+                where claimed_at < clock_timestamp() - interval '24 hours'
+                order by claimed_at limit 5000 for update skip locked) old
+         where c.tenant_id = old.tenant_id and c.agent_id = old.agent_id and c.request_id = old.request_id"
+    )
+    .execute(db)
+    .await?;
+    Ok(forgotten.rows_affected())
+}

@@ -63,7 +63,12 @@ pub enum Verdict {
     CheckOutput,
     /// The end of the task concerns others: report in a transaction.
     HasDependants,
+    /// Its lease changed in the moment of the report: report once more.
+    Again,
 }
+
+/// How often a report is repeated whose lease keeps changing under it.
+const TRIES: usize = 5;
 
 struct Row {
     #[expect(dead_code, reason = "rows come in the order of the reports")]
@@ -86,6 +91,7 @@ impl Row {
             "not_started" => Verdict::NotStarted,
             "check_output" => Verdict::CheckOutput,
             "has_dependants" => Verdict::HasDependants,
+            "again" => Verdict::Again,
             unknown => {
                 return Err(anyhow::anyhow!("a report has the unknown verdict {unknown}").into());
             }
@@ -121,11 +127,42 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Which reports must be repeated.
+fn to_repeat(verdicts: &[Verdict]) -> Vec<usize> {
+    (0..verdicts.len())
+        .filter(|place| verdicts[*place] == Verdict::Again)
+        .collect()
+}
+
+/// Puts the verdicts of repeated reports where the first ones stood.
+fn replace(verdicts: &mut [Verdict], places: &[usize], newer: Vec<Verdict>) {
+    for (place, verdict) in places.iter().zip(newer) {
+        verdicts[*place] = verdict;
+    }
+}
+
 /// Marks held tasks as begun: one verdict per report, in their order.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn start(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    reports: &[&Report],
+) -> Result<Vec<Verdict>, Error> {
+    let mut verdicts = start_once(db, tenant, reports).await?;
+    for _ in 1..TRIES {
+        let open = to_repeat(&verdicts);
+        if open.is_empty() {
+            break;
+        }
+        let chosen: Vec<_> = open.iter().map(|place| reports[*place]).collect();
+        replace(&mut verdicts, &open, start_once(db, tenant, &chosen).await?);
+    }
+    Ok(verdicts)
+}
+
+async fn start_once(
     db: &mut PgConnection,
     tenant: TenantId,
     reports: &[&Report],
@@ -155,6 +192,25 @@ pub async fn start(
 /// # Errors
 /// Those of the database.
 pub async fn complete(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    completions: &[&Completion],
+    carries_consequences: bool,
+) -> Result<Vec<Verdict>, Error> {
+    let mut verdicts = complete_once(db, tenant, completions, carries_consequences).await?;
+    for _ in 1..TRIES {
+        let open = to_repeat(&verdicts);
+        if open.is_empty() {
+            break;
+        }
+        let chosen: Vec<_> = open.iter().map(|place| completions[*place]).collect();
+        let newer = complete_once(db, tenant, &chosen, carries_consequences).await?;
+        replace(&mut verdicts, &open, newer);
+    }
+    Ok(verdicts)
+}
+
+async fn complete_once(
     db: &mut PgConnection,
     tenant: TenantId,
     completions: &[&Completion],

@@ -10,7 +10,7 @@ use super::verdict::{self, Reported};
 use crate::app::App;
 use crate::batch::Lane;
 use crate::consequences::{self, FinishedTask};
-use crate::db::Note;
+use crate::db::{LaneDb, Note};
 use crate::error::Error;
 use crate::http::Caller;
 use crate::queue::{self, Verdict};
@@ -115,7 +115,7 @@ async fn serve(
         .collect();
     let verdicts = settle(app, tenant, &mut completions).await?;
     app.bus.publish(app, vec![Note::EventsAppended]);
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Complete).await?;
     let ids: Vec<Uuid> = completions
         .iter()
         .map(|completion| completion.report.task.uuid())
@@ -192,7 +192,7 @@ async fn report(
     places: &[usize],
 ) -> Result<Vec<Verdict>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Complete).await?;
     queue::complete(&mut db, tenant, &chosen, false)
         .await
         .map_err(crate::db::unknown_outcome)
@@ -205,7 +205,7 @@ async fn report_and_follow(
     places: &[usize],
 ) -> Result<Vec<Verdict>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
-    let mut tx = app.db.begin_internal().await?;
+    let mut tx = app.db.begin_lane(LaneDb::Complete).await?;
     let verdicts = queue::complete(tx.conn(), tenant, &chosen, true).await?;
     let finished: Vec<FinishedTask> = chosen
         .iter()
@@ -235,7 +235,7 @@ async fn check_outputs(
         .iter()
         .map(|place| completions[*place].report.task.uuid())
         .collect();
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Complete).await?;
     let role_configs: HashMap<TaskId, String> = store::role_configs(&mut db, tenant, &ids).await?;
     for place in places {
         let completion = &mut completions[*place];

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use stint_platform::app::RunLoops;
 use stint_platform::config::{Config, LogFormat};
-use stint_platform::start::{Started, start};
+use stint_platform::start::{Started, raise_open_files, start};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -47,6 +47,7 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
+    raise_open_files()?;
     // Bound before the database is started: a taken port is found at once.
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
         format!(

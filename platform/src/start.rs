@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::ExposeSecret;
 use sqlx::postgres::PgConnectOptions;
 
@@ -102,4 +103,17 @@ fn data_dir(config: &Config) -> PathBuf {
             None => PathBuf::from("/var/lib/stint"),
         }
     })
+}
+
+/// Lets this process open as many files as it may: every connection of a waiting worker is one, and the
+/// customary soft limit of 1,024 is there for programs that still use `select`.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn raise_open_files() -> anyhow::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(())
 }

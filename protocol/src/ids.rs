@@ -73,6 +73,8 @@ ids! {
     SignalId;
     /// Names a workspace.
     WorkspaceId;
+    /// Names a version of a playbook.
+    PlaybookId;
     /// Names a workflow run.
     WorkflowId;
     /// Names a work item of a workflow.

@@ -19,12 +19,14 @@ mod ids;
 mod json;
 mod keys;
 mod logs;
+mod playbooks;
 mod system;
 mod tasks;
 mod tenants;
 mod time;
 mod why;
 mod workers;
+mod workspaces;
 
 pub use agents::*;
 pub use auth::*;
@@ -36,12 +38,14 @@ pub use ids::*;
 pub use json::*;
 pub use keys::*;
 pub use logs::*;
+pub use playbooks::*;
 pub use system::*;
 pub use tasks::*;
 pub use tenants::*;
 pub use time::*;
 pub use why::*;
 pub use workers::*;
+pub use workspaces::*;
 
 /// The version of the worker protocol that this build speaks.
 ///

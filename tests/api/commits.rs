@@ -1,9 +1,9 @@
 //! What a request costs the database, counted by `pg_stat_statements`: no times, only numbers.
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select};
 use serde_json::json;
 use sqlx::Row as _;
-use stint_tests::{Setup, TestPlatform, new_task};
+use stint_tests::{Setup, TestPlatform, new_task, until};
 
 /// How often a statement ran since the counters were reset.
 #[derive(Debug)]
@@ -20,12 +20,13 @@ async fn count_from_now(t: &TestPlatform) {
     .await;
 }
 
-/// What the platform ran since then; notes to other replicas and the test's own statements aside.
+/// What the platform ran since then. Aside: notes to other replicas, the order to plan anew that a lane gives
+/// once a second, and the test's own statements.
 async fn counted(t: &TestPlatform) -> Vec<Counted> {
     let rows = sqlx::query(
         "select query, calls from pg_stat_statements
          where dbid = (select oid from pg_database where datname = current_database())
-           and query not like '%pg_notify%' and query not like '%pg_stat_statements%'
+           and query not like '%pg_notify%' and query not like '%pg_stat_statements%' and query <> 'discard plans'
          order by calls desc",
     )
     .fetch_all(t.sql())
@@ -129,5 +130,45 @@ fn what_is_asked_at_once_shares_commits() {
                 "{calls} statements for {AT_ONCE} requests: {mark}"
             );
         }
+    });
+}
+
+#[test]
+fn an_idle_platform_with_ten_waiting_workers_runs_fewer_than_five_statements_a_second() {
+    // The pulse beats once a second: it is the clock of this test.
+    const PULSE: &str = "platform_pulse";
+    const SECONDS: i64 = 10;
+    Setup::new().with_loops().test(async |t| {
+        let mut workers = Vec::new();
+        for number in 0..10 {
+            let worker = t.worker(&format!("w{number}")).await;
+            worker.claim().await;
+            workers.push(worker);
+        }
+        count_from_now(t).await;
+        let waiting = join_all(workers.iter().map(async |worker| {
+            loop {
+                let claimed = worker
+                    .claim_with(|claim| claim.wait_seconds = Some(25))
+                    .await
+                    .expect("the claim is answered");
+                assert!(claimed.is_none(), "there is nothing to claim");
+            }
+        }));
+        let counting = async {
+            until("ten seconds have been counted", async || {
+                calls_of(&counted(t).await, PULSE) >= SECONDS
+            })
+            .await;
+            counted(t).await
+        };
+        let (waiting, counting) = (Box::pin(waiting), Box::pin(counting));
+        let futures_util::future::Either::Right((counted, _)) = select(waiting, counting).await
+        else {
+            panic!("the claims do not end");
+        };
+        let seconds = calls_of(&counted, PULSE);
+        let statements: i64 = counted.iter().map(|statement| statement.calls).sum();
+        assert!(statements < 5 * seconds, "{seconds} s: {counted:#?}");
     });
 }

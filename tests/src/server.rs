@@ -20,6 +20,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection};
 use stint_platform::db::keeper::{Keeper, KeeperSettings};
 use stint_platform::db::migrate;
+use stint_platform::start::raise_open_files;
 
 /// How the folders of test servers begin.
 const FOLDER_PREFIX: &str = "stint-tests-";
@@ -75,6 +76,7 @@ impl Server {
 pub(crate) fn server() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
+        raise_open_files().expect("a process may raise its limit");
         // A thread of its own, because the caller may be inside a runtime.
         std::thread::spawn(|| {
             tokio::runtime::Builder::new_current_thread()

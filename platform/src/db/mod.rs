@@ -21,7 +21,7 @@ pub mod migrate;
 mod pools;
 
 pub use bus::{Bus, Note};
-pub use pools::{PoolUsage, Pools, Touch, Tx, Unsettled, unknown_outcome};
+pub use pools::{LaneDb, PoolUsage, Pools, Touch, Tx, Unsettled, unknown_outcome};
 
 /// Oldest PostgreSQL the platform runs on.
 pub const PG_MAJOR_MIN: u32 = 15;

@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 use super::{Heard, Holder, check_free_data, store};
 use crate::app::App;
 use crate::batch::Lane;
+use crate::db::LaneDb;
 use crate::error::Error;
 use crate::http::{Caller, mask_secrets};
 use crate::queue::{self, Holding, Renewal};
@@ -160,7 +161,7 @@ impl Lane for HeartbeatLane {
             tenants.entry(beat.tenant).or_default().push(place);
         }
         let mut outcomes: Vec<Option<Outcome>> = beats.iter().map(|_| None).collect();
-        let mut tx = app.db.begin_internal().await?;
+        let mut tx = app.db.begin_lane(LaneDb::Heartbeat).await?;
         store::spare_the_disk(tx.conn()).await?;
         for (tenant, places) in tenants {
             let group: Vec<&Beat> = places.iter().map(|place| &beats[*place]).collect();

@@ -12,7 +12,7 @@ use super::sequence::{self, Heads, Step};
 use super::store::{self, NewLog, Task};
 use crate::app::App;
 use crate::batch::Lane;
-use crate::db::Note;
+use crate::db::{LaneDb, Note};
 use crate::error::Error;
 use crate::queue::{LogTouch, touch_leases};
 
@@ -56,7 +56,7 @@ impl Lane for LogLane {
             by_tenant.entry(member.tenant).or_default().push(place);
         }
         let mut answers: Vec<Option<LogsIngested>> = members.iter().map(|_| None).collect();
-        let mut tx = app.db.begin_internal().await?;
+        let mut tx = app.db.begin_lane(LaneDb::Logs).await?;
         for (tenant, places) in by_tenant {
             let theirs: Vec<&LogBatch> = places.iter().map(|place| &members[*place]).collect();
             let taken = ingest(tx.conn(), tenant, &theirs).await?;

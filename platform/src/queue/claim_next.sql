@@ -96,10 +96,10 @@ seated as materialized (
     where s.worker_id is null or free.slot is not null
 ),
 candidates as materialized (
-    select found.task_id, found.priority, found.seq
+    select found.spot, found.priority, found.seq
     from unnest($12::text[], $13::smallint[], $14::bigint[]) as wanted (lane, priority, beyond)
     cross join lateral (
-        select q.task_id, q.priority, q.seq
+        select q.ctid as spot, q.priority, q.seq
         from task_queue q
         where q.tenant_id = $1
           and q.lane = wanted.lane
@@ -116,7 +116,7 @@ candidates as materialized (
 locked as materialized (
     select q.task_id, q.priority, q.seq
     from task_queue q
-    where q.tenant_id = $1 and q.task_id = any(array(select task_id from candidates))
+    where q.tenant_id = $1 and q.ctid = any(array(select spot from candidates))
     order by q.priority, q.seq
     limit (select count(*) from seated)
     for update skip locked
@@ -148,7 +148,6 @@ leased as (
     join tasks t on t.tenant_id = $1 and t.id = d.task_id
     cross join clock
     order by d.agent_id, d.agent_slot
-    returning *
 ),
 remembered as (
     insert into claim_requests (tenant_id, agent_id, request_id, task_id, attempt, claimed_at)
@@ -182,19 +181,22 @@ told as (
     ) e
     order by e.task_id, e.task_seq
 ),
+-- From what was dealt, not from what the insert returned: that would join two lists of the batch's size,
+-- of which the planner knows nothing.
 given as (
-    select d.place, 'claimed' as verdict, l.*
+    select d.place, 'claimed' as verdict, d.task_id, d.attempt + 1 as attempt, d.lane, d.seq,
+           case when d.starts then 'in_progress' else 'claimed' end as state, d.retry_count, d.abandon_count, d.rework_count,
+           d.agent_id, d.worker_id, clock.now as claimed_at, case when d.starts then clock.now end as started_at,
+           clock.now + make_interval(secs => d.lease_seconds) as expires_at, d.lease_seconds, d.progress
     from dealt d
-    join leased l on l.task_id = d.task_id
+    cross join clock
     union all
-    select r.place, 'claimed', r.tenant_id, r.task_id, r.attempt, r.task_seq, r.retry_count, r.abandon_count,
-           r.rework_count, r.lane, r.priority, r.seq, r.workspace_id, r.workflow_id, r.has_dependants,
-           r.state_changed_at, r.progress, r.state, r.agent_id, r.worker_id, r.agent_slot, r.worker_slot,
-           r.fenced, r.has_output_schema, r.lease_seconds, r.expires_at, r.deadline_at, r.claimed_at, r.started_at,
-           r.work_item_id, r.cancel_by
+    select r.place, 'claimed', r.task_id, r.attempt, r.lane, r.seq, r.state, r.retry_count, r.abandon_count, r.rework_count,
+           r.agent_id, r.worker_id, r.claimed_at, r.started_at, r.expires_at, r.lease_seconds, r.progress
     from regained r
     union all
-    select e.place, 'replayed', l.*
+    select e.place, 'replayed', l.task_id, l.attempt, l.lane, l.seq, l.state, l.retry_count, l.abandon_count, l.rework_count,
+           l.agent_id, l.worker_id, l.claimed_at, l.started_at, l.expires_at, l.lease_seconds, l.progress
     from earlier e
     join task_leases l on l.tenant_id = $1 and l.task_id = e.task_id and l.attempt = e.attempt
     where e.lives

@@ -1,42 +1,33 @@
 -- Takes a batch of reported outputs: from task_leases to task_results, or to task_parked when a person
 -- must look at the output. Total: every report gets a verdict, and only `moved` has an effect.
 --
--- $15 says whether this call may move tasks whose end concerns others (`has_dependants`, or a run): the
--- caller then carries out the consequences in the same transaction. Without it they are left where they are.
--- Nobody assesses the output of a task whose run was cancelled meanwhile: that task is cancelled with it.
+-- $15 says whether this call may move tasks whose end concerns others (`has_dependants`): the caller
+-- then carries out the consequences in the same transaction. Without it they are left where they are. Nobody
+-- assesses the output of a task whose run was cancelled meanwhile: that task is cancelled with it.
+--
+-- The delete judges and takes in one probe per report. Why a report took nothing is read afterwards from
+-- the statement's snapshot; when that still shows a lease that fits, it changed in the same moment:
+-- `again`. Nothing here joins one batch-sized list with another one: such a list has no statistics, and a
+-- nested loop over two of 256 rows costs more than all the rest.
 with reports as materialized (
+    -- In the order of their ids, so that two batches do not wait for each other.
     select r.*
     from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bool[], $12::text[], $13::uuid[])
          with ordinality as r (task_id, attempt, agent_id, worker_id, to_state, output, metrics, git_info, verification, checked, actor_type, actor_id, place)
-),
--- Rows are locked in the order of their ids, so that two batches cannot wait for each other.
-held as materialized (
-    select l.*
-    from task_leases l
-    where l.tenant_id = $1 and l.task_id = any($2)
-    order by l.task_id
-    for update
-),
-judged as materialized (
-    select r.place, case when l.cancel_by is not null and r.to_state <> 'completed' then 'cancelled' else r.to_state end as to_state, r.output, r.metrics, r.git_info, r.verification, r.actor_type, r.actor_id, r.task_id as reported_id,
-           l.*,
-           case when l.task_id is null then 'absent'
-                when r.attempt is null and l.fenced then 'attempt_missing'
-                when r.attempt <> l.attempt then 'stale'
-                when r.agent_id <> l.agent_id or (r.worker_id is not null and r.worker_id is distinct from l.worker_id) then 'not_holder'
-                when not (l.state = any($14::text[])) then 'not_started'
-                when l.has_output_schema and not r.checked then 'check_output'
-                when (l.has_dependants or l.workflow_id is not null) and not $15::bool then 'has_dependants'
-                else 'moved'
-           end as verdict
-    from reports r
-    left join held l on l.task_id = r.task_id
+    order by r.task_id
 ),
 gone as (
     delete from task_leases l
-    using judged j
-    where l.tenant_id = $1 and l.task_id = any($2) and l.task_id = j.task_id and j.verdict = 'moved'
-    returning j.*
+    using reports r
+    where l.tenant_id = $1
+      and l.task_id = r.task_id
+      and (l.attempt = r.attempt or (r.attempt is null and not l.fenced))
+      and (r.agent_id is null or r.agent_id = l.agent_id)
+      and (r.worker_id is null or r.worker_id = l.worker_id)
+      and l.state = any($14::text[])
+      and (r.checked or not l.has_output_schema)
+      and ($15::bool or not l.has_dependants)
+    returning r.place, case when l.cancel_by is not null and r.to_state <> 'completed' then 'cancelled' else r.to_state end as to_state, r.output, r.metrics, r.git_info, r.verification, r.actor_type, r.actor_id, l.*
 ),
 ended as (
     insert into task_results (
@@ -67,9 +58,29 @@ told as (
     select $1, 'task.state_changed', 'task', task_id, actor_type, actor_id, task_seq + 1, attempt, state, to_state,
            case to_state when 'completed' then 'complete' when 'cancelled' then 'cancel' else 'hold_for_assessment' end, fenced, workflow_id
     from gone
-    order by task_id
+),
+left_over as materialized (
+    -- `is not true` keeps this a hashed lookup: the planner would make a join of a bare `not in`.
+    select r.* from reports r where (r.place in (select g.place from gone g)) is not true
 )
-select j.place as "place!", j.verdict as "verdict!", j.attempt as "attempt?", j.to_state as "to_state!",
-       j.workflow_id as "workflow_id?", j.work_item_id as "work_item_id?"
-from judged j
-order by j.place
+select g.place as "place!", 'moved' as "verdict!", g.attempt as "attempt?", g.to_state as "to_state!",
+       g.workflow_id as "workflow_id?", g.work_item_id as "work_item_id?"
+from gone g
+union all
+select r.place,
+       case when l.task_id is null then 'absent'
+            when r.attempt is null and l.fenced then 'attempt_missing'
+            when r.attempt <> l.attempt then 'stale'
+            when r.agent_id <> l.agent_id or (r.worker_id is not null and r.worker_id is distinct from l.worker_id) then 'not_holder'
+            when not (l.state = any($14::text[])) then 'not_started'
+            when l.has_output_schema and not r.checked then 'check_output'
+            when l.has_dependants and not $15::bool then 'has_dependants'
+            else 'again'
+       end,
+       l.attempt,
+       r.to_state,
+       l.workflow_id,
+       l.work_item_id
+from left_over r
+left join task_leases l on l.tenant_id = $1 and l.task_id = r.task_id
+order by 1

@@ -64,7 +64,12 @@ pub enum Verdict {
     CheckOutput,
     /// The end of the task concerns others, among them this run: report in a transaction.
     HasDependants(Option<Uuid>),
+    /// Its lease changed in the moment of the report: report once more.
+    Again,
 }
+
+/// How often a report is repeated whose lease keeps changing under it.
+const TRIES: usize = 5;
 
 struct Row {
     #[expect(dead_code, reason = "rows come in the order of the reports")]
@@ -73,7 +78,6 @@ struct Row {
     attempt: Option<i32>,
     #[expect(dead_code, reason = "told for people who run the statement by hand")]
     state: Option<String>,
-    workflow_id: Option<Uuid>,
 }
 
 struct CompletedRow {
@@ -109,6 +113,7 @@ impl Verdict {
             "not_started" => Verdict::NotStarted,
             "check_output" => Verdict::CheckOutput,
             "has_dependants" => Verdict::HasDependants(workflow),
+            "again" => Verdict::Again,
             unknown => {
                 return Err(anyhow::anyhow!("a report has the unknown verdict {unknown}").into());
             }
@@ -144,11 +149,44 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Which reports must be repeated.
+fn to_repeat(verdicts: impl Iterator<Item = Verdict>) -> Vec<usize> {
+    verdicts
+        .enumerate()
+        .filter(|(_, verdict)| *verdict == Verdict::Again)
+        .map(|(place, _)| place)
+        .collect()
+}
+
+/// Puts the answers to repeated reports where the first ones stood.
+fn replace<A>(answers: &mut [A], places: &[usize], newer: Vec<A>) {
+    for (place, answer) in places.iter().zip(newer) {
+        answers[*place] = answer;
+    }
+}
+
 /// Marks held tasks as begun: one verdict per report, in their order.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn start(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    reports: &[&Report],
+) -> Result<Vec<Verdict>, Error> {
+    let mut verdicts = start_once(db, tenant, reports).await?;
+    for _ in 1..TRIES {
+        let open = to_repeat(verdicts.iter().copied());
+        if open.is_empty() {
+            break;
+        }
+        let chosen: Vec<_> = open.iter().map(|place| reports[*place]).collect();
+        replace(&mut verdicts, &open, start_once(db, tenant, &chosen).await?);
+    }
+    Ok(verdicts)
+}
+
+async fn start_once(
     db: &mut PgConnection,
     tenant: TenantId,
     reports: &[&Report],
@@ -168,7 +206,7 @@ pub async fn start(
     .fetch_all(db)
     .await?;
     rows.iter()
-        .map(|row| Verdict::of(&row.verdict, row.attempt, row.workflow_id))
+        .map(|row| Verdict::of(&row.verdict, row.attempt, None))
         .collect()
 }
 
@@ -180,6 +218,25 @@ pub async fn start(
 /// # Errors
 /// Those of the database.
 pub async fn complete(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    completions: &[&Completion],
+    carries_consequences: bool,
+) -> Result<Vec<Taken>, Error> {
+    let mut taken = complete_once(db, tenant, completions, carries_consequences).await?;
+    for _ in 1..TRIES {
+        let open = to_repeat(taken.iter().map(|taken| taken.verdict));
+        if open.is_empty() {
+            break;
+        }
+        let chosen: Vec<_> = open.iter().map(|place| completions[*place]).collect();
+        let newer = complete_once(db, tenant, &chosen, carries_consequences).await?;
+        replace(&mut taken, &open, newer);
+    }
+    Ok(taken)
+}
+
+async fn complete_once(
     db: &mut PgConnection,
     tenant: TenantId,
     completions: &[&Completion],

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::claim::Claim;
 use crate::app::App;
 use crate::batch::Lane;
-use crate::db::Note;
+use crate::db::{LaneDb, Note};
 use crate::error::Error;
 use crate::queue::{self, Claimant, Claimed, Claims};
 
@@ -42,12 +42,12 @@ impl Lane for ClaimLane {
         let mut answers: Vec<Option<Claimed>> = vec![None; members.len()];
         let mut advances = Vec::new();
         let mut tx = if groups.len() > 1 {
-            Some(app.db.begin_internal().await?)
+            Some(app.db.begin_lane(LaneDb::Claim).await?)
         } else {
             None
         };
         let mut alone = if tx.is_none() {
-            Some(app.db.internal().await?)
+            Some(app.db.lane(LaneDb::Claim).await?)
         } else {
             None
         };

@@ -10,7 +10,7 @@ use super::verdict::{self, Reported};
 use crate::app::App;
 use crate::batch::Lane;
 use crate::consequences::{self, FinishedTask};
-use crate::db::{Note, Touch};
+use crate::db::{LaneDb, Note, Touch};
 use crate::error::Error;
 use crate::http::Caller;
 use crate::queue::{self, Verdict};
@@ -115,7 +115,7 @@ async fn serve(
         .collect();
     let verdicts = settle(app, tenant, &mut completions).await?;
     app.bus.publish(app, vec![Note::EventsAppended]);
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Complete).await?;
     let ids: Vec<Uuid> = completions
         .iter()
         .map(|completion| completion.report.task.uuid())
@@ -192,7 +192,7 @@ async fn report(
     places: &[usize],
 ) -> Result<Vec<Verdict>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Complete).await?;
     let taken = queue::complete(&mut db, tenant, &chosen, false)
         .await
         .map_err(crate::db::unknown_outcome)?;
@@ -206,7 +206,7 @@ async fn report_and_follow(
     places: &[usize],
 ) -> Result<Vec<Verdict>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
-    let mut tx = app.db.begin_internal().await?;
+    let mut tx = app.db.begin_lane(LaneDb::Complete).await?;
     let taken = queue::complete(tx.conn(), tenant, &chosen, true).await?;
     let mut finished = Vec::new();
     for (completion, taken) in chosen.iter().zip(&taken) {
@@ -241,7 +241,7 @@ async fn check_outputs(
         .iter()
         .map(|place| completions[*place].report.task.uuid())
         .collect();
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Complete).await?;
     let role_configs: HashMap<TaskId, String> = store::role_configs(&mut db, tenant, &ids).await?;
     for place in places {
         let completion = &mut completions[*place];

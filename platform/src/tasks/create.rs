@@ -12,7 +12,7 @@ use super::store;
 use crate::app::App;
 use crate::batch::Lane;
 use crate::consequences;
-use crate::db::{Note, Tx};
+use crate::db::{LaneDb, Note, Tx};
 use crate::error::{Error, Refused};
 use crate::queue::{self, NewTask, Order, Placed};
 
@@ -87,7 +87,7 @@ async fn create(app: &App, groups: &[Group<'_>]) -> Result<(Vec<Outcome>, Vec<Fe
     {
         return Ok((vec![create_alone(app, *tenant, members).await?], feedings));
     }
-    let mut tx = app.db.begin_internal().await?;
+    let mut tx = app.db.begin_lane(LaneDb::Create).await?;
     let mut outcomes = Vec::with_capacity(groups.len());
     for ((tenant, members, _), feeding) in groups.iter().zip(&mut feedings) {
         let outcome = place_with_others(&mut tx, *tenant, members).await?;
@@ -106,7 +106,7 @@ async fn create(app: &App, groups: &[Group<'_>]) -> Result<(Vec<Outcome>, Vec<Fe
 }
 
 async fn create_alone(app: &App, tenant: TenantId, members: &[&Member]) -> Result<Outcome, Error> {
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Create).await?;
     let tasks: Vec<&NewTask> = members.iter().map(|member| &member.task).collect();
     let placed = queue::place(&mut db, tenant, &tasks, &vec![[].as_slice(); tasks.len()])
         .await
@@ -354,7 +354,7 @@ async fn read_answers(
     members: &[&Member],
     Outcome { refusals, placed }: Outcome,
 ) -> Result<Vec<Result<Created, Error>>, Error> {
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Create).await?;
     let mut ids: Vec<Result<(TaskId, bool), Error>> = Vec::with_capacity(members.len());
     for ((member, refusal), placed) in members.iter().zip(refusals).zip(placed) {
         ids.push(match (refusal, placed, &member.task.request_id) {

@@ -11,7 +11,7 @@ use super::{retry, state, store};
 use crate::app::App;
 use crate::batch::Lane;
 use crate::consequences;
-use crate::db::Tx;
+use crate::db::{LaneDb, Tx};
 use crate::error::Error;
 use crate::http::{Caller, check_length};
 use crate::queue::{self, Destination, HeldTask, Moved, Order, Report, Verdict};
@@ -294,7 +294,7 @@ async fn serve(
         .iter()
         .map(|member| member.report.task.uuid())
         .collect();
-    let mut tx = app.db.begin_internal().await?;
+    let mut tx = app.db.begin_lane(LaneDb::HandIn).await?;
     let held = queue::lock_held(tx.conn(), tenant, &ids).await?;
     let find = |task: TaskId| held.iter().find(|held| held.task == task);
     // Restricted keys are rare: only they cost a look before the move. A task stays in its workspace.

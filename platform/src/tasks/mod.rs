@@ -44,6 +44,7 @@ pub use create::CreateLane;
 pub use forget::forget_tasks;
 pub use hand_in::{HandInLane, fail_timed_out};
 pub use holders::Holders;
+pub use new_task::check_policy;
 pub use routes::routes;
 pub use start::StartLane;
 pub use state::{MOVES, states_before};

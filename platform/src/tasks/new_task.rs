@@ -228,7 +228,11 @@ fn check_range(
     }
 }
 
-fn check_policy(policy: &RetryPolicy) -> Result<(), Error> {
+/// Refuses a policy outside its limits.
+///
+/// # Errors
+/// 422 that names the field.
+pub fn check_policy(policy: &RetryPolicy) -> Result<(), Error> {
     check_range(
         "retry_policy.max_attempts",
         Some(policy.max_attempts),

@@ -6,7 +6,7 @@ use super::store;
 use super::verdict::{self, Reported};
 use crate::app::App;
 use crate::batch::Lane;
-use crate::db::Note;
+use crate::db::{LaneDb, Note};
 use crate::error::Error;
 use crate::http::Caller;
 use crate::queue::{self, Report};
@@ -64,7 +64,7 @@ async fn serve(
     group: &[&Member],
 ) -> Result<Vec<Result<Reported, Error>>, Error> {
     let reports: Vec<&Report> = group.iter().map(|member| &member.report).collect();
-    let mut db = app.db.internal().await?;
+    let mut db = app.db.lane(LaneDb::Start).await?;
     let verdicts = queue::start(&mut db, tenant, &reports).await?;
     app.bus.publish(app, vec![Note::EventsAppended]);
     let ids: Vec<_> = reports.iter().map(|report| report.task.uuid()).collect();

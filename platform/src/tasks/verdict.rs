@@ -145,7 +145,7 @@ pub(super) fn tell(
         .into()),
         Verdict::NotStarted => Err(wrong_state(task, wanted)),
         Verdict::Absent => absent(report, task, wanted, is_same),
-        Verdict::CheckOutput | Verdict::HasDependants(_) => {
+        Verdict::CheckOutput | Verdict::HasDependants(_) | Verdict::Again => {
             Err(anyhow::anyhow!("a report was left undecided: {verdict:?}").into())
         }
     }

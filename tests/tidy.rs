@@ -25,30 +25,24 @@ const SQL_ELSEWHERE: &[(&str, &str)] = &[
     ("platform/src/db/migrate.rs", "makes the schema"),
 ];
 
-/// Who writes a table.
+/// Who writes which tables.
 const OWNERS: &[(&str, &str)] = &[
     ("agents", "agents"),
-    ("api_keys", "keys"),
-    ("claim_requests", "queue"),
     ("events", "events"),
-    ("events_default", "history"),
-    ("execution_logs", "logs"),
-    ("execution_logs_default", "history"),
-    ("key_lookups", "keys"),
-    ("log_heads", "logs"),
-    ("platform_facts", "seal"),
-    ("platform_pulse", "queue"),
-    ("request_slots", "http"),
-    ("task_dependencies", "tasks"),
-    ("task_leases", "queue"),
-    ("task_parked", "queue"),
-    ("task_queue", "queue"),
-    ("task_results", "queue"),
-    ("task_waiting", "queue"),
-    ("tasks", "tasks"),
+    ("history", "events_default execution_logs_default"),
+    ("http", "request_slots"),
+    ("keys", "api_keys key_lookups"),
+    ("logs", "execution_logs log_heads"),
+    ("playbooks", "playbooks"),
+    (
+        "queue",
+        "claim_requests platform_pulse task_leases task_parked task_queue task_results task_waiting",
+    ),
+    ("seal", "platform_facts"),
+    ("tasks", "task_dependencies tasks"),
     ("tenants", "tenants"),
-    ("worker_signals", "workers"),
-    ("workers", "workers"),
+    ("workers", "worker_signals workers"),
+    ("workspaces", "workspace_memory workspaces"),
 ];
 
 /// Statements that write the table of another domain, and why.
@@ -127,7 +121,7 @@ const LONG: &[(&str, usize)] = &[
     ("tests/api/claims.rs", 662),
     ("tests/api/operate.rs", 606),
     ("tests/api/reports.rs", 640),
-    ("tests/tidy.rs", 655),
+    ("tests/tidy.rs", 652),
 ];
 
 /// Files with a test that plain `cargo test` passes over: the body of a child process.
@@ -232,7 +226,10 @@ fn statements_are_in_stores() {
 
 #[test]
 fn every_table_is_written_by_its_owner_alone() {
-    let owners: BTreeMap<&str, &str> = OWNERS.iter().copied().collect();
+    let owners: BTreeMap<&str, &str> = OWNERS
+        .iter()
+        .flat_map(|(owner, tables)| tables.split(' ').map(move |table| (table, *owner)))
+        .collect();
     let mut by_others = BTreeSet::new();
     let mut written = BTreeSet::new();
     for (path, text) in files() {
@@ -596,7 +593,7 @@ fn every_table_has_an_owner_and_a_tenant_in_its_keys() {
         .collect();
         let known: BTreeSet<String> = OWNERS
             .iter()
-            .map(|(table, _)| (*table).to_owned())
+            .flat_map(|(_, tables)| tables.split(' ').map(str::to_owned))
             .collect();
         assert_eq!(tables, known, "tables and their owners");
 

@@ -188,7 +188,7 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         ("{{ 1 < 2 < 3 }}", "do not chain", 9),
         ("{{ x | shout }}", "no filter `shout`", 7),
         ("{{ x | joyn }}", "did you mean \"join\"", 7),
-        ("{{ x | map }}", "takes 1 arguments, not 0", 5),
+        ("{{ x | map }}", "takes 1 arguments, not 0", 7),
         ("{{ 'abc }}", "no closing", 3),
         ("{{ (1 }}", "`)` is wanted", 6),
         ("{{ 99999999999999999999 }}", "too large a number", 3),

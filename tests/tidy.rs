@@ -23,38 +23,32 @@ const SQL_ELSEWHERE: &[(&str, &str)] = &[
     ("platform/src/db/bus.rs", "NOTIFY and LISTEN touch no table"),
     ("platform/src/db/keeper/mod.rs", "makes the database"),
     ("platform/src/db/migrate.rs", "makes the schema"),
+    ("platform/src/db/pools.rs", "lets a connection plan anew"),
 ];
 
-/// Who writes a table.
+/// Who writes which tables.
 const OWNERS: &[(&str, &str)] = &[
     ("agents", "agents"),
-    ("api_keys", "keys"),
-    ("claim_requests", "queue"),
     ("events", "events"),
-    ("events_default", "history"),
-    ("execution_logs", "logs"),
-    ("execution_logs_default", "history"),
-    ("key_lookups", "keys"),
-    ("log_heads", "logs"),
-    ("platform_facts", "seal"),
-    ("platform_pulse", "queue"),
-    ("request_slots", "http"),
-    ("task_dependencies", "tasks"),
-    ("task_gates", "queue"),
-    ("task_leases", "queue"),
-    ("task_parked", "queue"),
-    ("task_queue", "queue"),
-    ("task_results", "queue"),
-    ("task_waiting", "queue"),
-    ("tasks", "tasks"),
+    ("history", "events_default execution_logs_default"),
+    ("http", "request_slots"),
+    ("keys", "api_keys key_lookups"),
+    ("logs", "execution_logs log_heads"),
+    ("playbooks", "playbooks"),
+    (
+        "queue",
+        "claim_requests platform_pulse task_gates task_leases task_parked task_queue task_results task_waiting",
+    ),
+    ("seal", "platform_facts"),
+    ("tasks", "task_dependencies tasks"),
     ("tenants", "tenants"),
     ("work_items", "work_items"),
-    ("worker_signals", "workers"),
-    ("workers", "workers"),
-    ("workflow_stages", "workflows"),
-    ("workflow_step_members", "workflows"),
-    ("workflow_steps", "workflows"),
-    ("workflows", "workflows"),
+    ("workers", "worker_signals workers"),
+    (
+        "workflows",
+        "workflow_stages workflow_step_members workflow_steps workflows",
+    ),
+    ("workspaces", "workspace_memory workspaces"),
 ];
 
 /// Statements that write the table of another domain, and why.
@@ -139,11 +133,11 @@ const WITHOUT_TENANT: &[&str] = &[
 const LINES_MAX: usize = 600;
 /// Files that are longer, with their lengths. They only ever get shorter.
 const LONG: &[(&str, usize)] = &[
-    ("protocol/src/tasks.rs", 820),
+    ("protocol/src/tasks.rs", 761),
     ("tests/api/claims.rs", 662),
     ("tests/api/operate.rs", 606),
     ("tests/api/reports.rs", 640),
-    ("tests/tidy.rs", 655),
+    ("tests/tidy.rs", 653),
 ];
 
 /// Files with a test that plain `cargo test` passes over: the body of a child process.
@@ -248,7 +242,10 @@ fn statements_are_in_stores() {
 
 #[test]
 fn every_table_is_written_by_its_owner_alone() {
-    let owners: BTreeMap<&str, &str> = OWNERS.iter().copied().collect();
+    let owners: BTreeMap<&str, &str> = OWNERS
+        .iter()
+        .flat_map(|(owner, tables)| tables.split(' ').map(move |table| (table, *owner)))
+        .collect();
     let mut by_others = BTreeSet::new();
     let mut written = BTreeSet::new();
     for (path, text) in files() {
@@ -612,7 +609,7 @@ fn every_table_has_an_owner_and_a_tenant_in_its_keys() {
         .collect();
         let known: BTreeSet<String> = OWNERS
             .iter()
-            .map(|(table, _)| (*table).to_owned())
+            .flat_map(|(_, tables)| tables.split(' ').map(str::to_owned))
             .collect();
         assert_eq!(tables, known, "tables and their owners");
 

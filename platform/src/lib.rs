@@ -30,3 +30,4 @@ pub mod system;
 pub mod tasks;
 pub mod tenants;
 pub mod workers;
+pub mod workspaces;

@@ -24,6 +24,8 @@ words! {
         Worker = "worker",
         /// A workspace.
         Workspace = "workspace",
+        /// A playbook.
+        Playbook = "playbook",
         /// The platform itself.
         System = "system",
     }

@@ -22,8 +22,9 @@ pub struct Workspace {
     pub repository_url: Option<String>,
     /// How work is done in it. Secrets are not in it; `credentials.git_token_configured` tells of one.
     pub settings: JsonObject,
-    /// What it remembers, by key.
-    pub memory: JsonObject,
+    /// What it remembers, by key; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<JsonObject>,
     /// How much it remembers.
     pub memory_size_bytes: i64,
     /// How much it can remember.

@@ -3,7 +3,8 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    CreateKey, CreateTenant, KeyId, Scope, SignalType, SignalWorker, TaskId, TenantId,
+    CreateKey, CreateTenant, KeyId, PlaybookId, Scope, SignalType, SignalWorker, TaskId, TenantId,
+    WorkspaceId,
 };
 use stint_tests::{TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
@@ -18,6 +19,8 @@ pub(crate) struct World {
     key: KeyId,
     tenant: TenantId,
     log: String,
+    workspace: WorkspaceId,
+    playbook: PlaybookId,
 }
 
 impl World {
@@ -57,6 +60,18 @@ impl World {
         assert_eq!(taken.data()["accepted"], 1, "{}", taken.text);
         let log = admin.list_logs(&[]).await.unwrap().data[0].id.clone();
         let tenant = admin.get_identity().await.unwrap().tenant_id;
+        let workspace = serde_json::from_value(json!({
+            "name": "Place", "slug": "place", "memory": { (memory_key(tenant)): 1 },
+        }));
+        let workspace = admin
+            .create_workspace(&workspace.unwrap())
+            .await
+            .unwrap()
+            .id;
+        let playbook = serde_json::from_value(json!({
+            "name": "Plan", "outcome": "Something", "draft": true, "definition": {},
+        }));
+        let playbook = admin.create_playbook(&playbook.unwrap()).await.unwrap().id;
         Self {
             admin,
             worker,
@@ -65,6 +80,8 @@ impl World {
             key,
             tenant,
             log,
+            workspace,
+            playbook,
         }
     }
 
@@ -78,9 +95,17 @@ impl World {
             "key_id" => self.key.to_string(),
             "tenant_id" => self.tenant.to_string(),
             "log_id" => self.log.clone(),
+            "workspace_id" => self.workspace.to_string(),
+            "playbook_id" => self.playbook.to_string(),
+            "memory_key" => memory_key(self.tenant),
             _ => panic!("no fixture for {{{parameter}}}: make one in World"),
         }
     }
+}
+
+/// A key that no other tenant's workspace remembers anything under.
+fn memory_key(tenant: TenantId) -> String {
+    format!("note-{tenant}")
 }
 
 /// A key of a scope that belongs to no agent or worker.

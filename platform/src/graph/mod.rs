@@ -10,8 +10,9 @@
 //! ```
 //!
 //! A step starts when every step it needs has ended well; naming a step in a template is needing it. A
-//! step whose `when` does not hold is skipped, which is an end like any other: its output is null. A step
-//! that failed stops those that need it, unless its `on_failure` is `continue`.
+//! step whose `when` does not hold is skipped: its output is null, and those that need it go on, unless
+//! all that they need was skipped. A step that failed stops those that need it, unless its `on_failure` is
+//! `continue`.
 //!
 //! A new kind of step is a file in `kinds`, a variant of [`Body`] and of `StepKind`, and a file beside the
 //! engine that runs it.
@@ -23,6 +24,8 @@ pub mod language;
 mod order;
 mod read;
 mod step;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeMap;

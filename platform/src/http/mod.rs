@@ -48,6 +48,6 @@ pub use reply::{Reply, replayed};
 pub use request::{RequestId, meta, observe};
 pub use routes::{Operation, Routes, describe_all};
 pub(crate) use routes::{after_panic, no_such_method, no_such_route};
-pub use secrets::mask_secrets;
+pub use secrets::{mask_secrets, refuse_secrets};
 pub use slots::{InFlight, forget_requests};
 pub use tail::{Followed, Tails};

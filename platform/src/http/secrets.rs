@@ -69,6 +69,22 @@ pub(super) fn refuse_plain(body: &[u8]) -> Result<(), Error> {
             collect(value, name, &mut found);
         }
     }
+    refuse_found(found)
+}
+
+/// Refuses a value in which a plain secret stands, for fields that the rule for bodies does not know.
+///
+/// What holds a template is no plain value.
+///
+/// # Errors
+/// 400 `plain_secret` with every path.
+pub fn refuse_secrets(path: &str, value: &Value) -> Result<(), Error> {
+    let mut found = Vec::new();
+    collect(value, path, &mut found);
+    refuse_found(found)
+}
+
+fn refuse_found(found: Vec<String>) -> Result<(), Error> {
     if found.is_empty() {
         return Ok(());
     }
@@ -89,7 +105,9 @@ fn collect(value: &Value, path: &str, found: &mut Vec<String>) {
             for (key, member) in members {
                 let path = format!("{path}.{key}");
                 match member {
-                    Value::String(text) if is_secret_key(key) && !is_reference(text) => {
+                    Value::String(text)
+                        if is_secret_key(key) && !is_reference(text) && !is_template(text) =>
+                    {
                         found.push(path);
                     }
                     _ => collect(member, &path, found),
@@ -112,6 +130,10 @@ fn is_secret_key(key: &str) -> bool {
 
 fn is_reference(text: &str) -> bool {
     text.is_empty() || text.starts_with("secret:") || text.starts_with("redacted://")
+}
+
+fn is_template(text: &str) -> bool {
+    text.starts_with("{{") && text.ends_with("}}")
 }
 
 fn contains_ignoring_case(body: &[u8], word: &str) -> bool {

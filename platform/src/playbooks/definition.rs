@@ -327,3 +327,97 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(definition: Value) -> Result<Definition, Vec<String>> {
+        let definition: JsonObject =
+            serde_json::from_value(definition).expect("an object is given");
+        Definition::parse(&definition, Lifecycle::Planned)
+            .map_err(|mistakes| mistakes.into_iter().map(|mistake| mistake.path).collect())
+    }
+
+    #[test]
+    fn the_example_of_the_contract_can_be_read() {
+        let definition = parse(json!({
+            "process_instructions": "Review once.", "roles": ["reviewer"],
+            "board": {
+                "columns": [{"id": "todo", "label": "To do"}, {"id": "done", "label": "Done", "is_terminal": true}],
+                "entry_column_id": "todo",
+            },
+            "stages": [{"name": "review", "goal": "Review it", "involves": ["reviewer"]}],
+            "orchestrator": {"max_rework_iterations": 5, "max_active_tasks": 3, "allow_parallel_work_items": false},
+            "parameters": [{"slug": "issue_summary", "title": "Issue", "required": true}],
+        }))
+        .unwrap();
+        assert_eq!(definition.board.entry_column_id, "todo");
+        assert_eq!(definition.limits.max_active_tasks, Some(3));
+        assert!(!definition.limits.allow_parallel_work_items);
+        assert!(definition.graph().is_none());
+        assert_eq!(parse(json!({})).unwrap().board.columns.len(), 4);
+    }
+
+    #[test]
+    fn the_playbook_of_the_demo_has_no_mistake() {
+        let text = include_str!("../../../examples/workflow/playbook.json");
+        let playbook: Value = serde_json::from_str(text).unwrap();
+        let definition = parse(playbook["definition"].clone()).unwrap();
+        let graph = definition.graph().unwrap();
+        assert_eq!(graph.dependants("approve"), ["report"]);
+    }
+
+    #[test]
+    fn parts_that_contradict_each_other_are_refused() {
+        let faults = parse(json!({
+            "board": {
+                "columns": [
+                    {"id": "a", "label": "A", "is_blocked": true}, {"id": "a", "label": "B", "is_blocked": true},
+                ],
+                "entry_column_id": "a",
+            },
+            "stages": [{"name": "x", "goal": "g"}, {"name": "x", "goal": "g"}],
+            "parameters": [{"slug": "p", "title": "P"}, {"slug": "p", "title": "P"}, {"slug": "-", "title": "P"}],
+            "lifecycle": "ongoing",
+            "steps": {},
+        }))
+        .unwrap_err();
+        for path in [
+            "definition.board.columns[1].id",
+            "definition.board.columns",
+            "definition.board.entry_column_id",
+            "definition.stages[1].name",
+            "definition.parameters[1].slug",
+            "definition.parameters[2].slug",
+            "definition.lifecycle",
+            "definition.steps",
+        ] {
+            assert!(
+                faults.iter().any(|fault| fault == path),
+                "{path}: {faults:?}"
+            );
+        }
+        assert_eq!(faults.len(), 8, "{faults:?}");
+    }
+
+    #[test]
+    fn a_graph_reads_its_parameters() {
+        let graph = |text: &str| {
+            parse(json!({
+                "kind": "graph", "parameters": [{"slug": "folder", "title": "Folder"}],
+                "limits": {"max_active_tasks": 2},
+                "steps": {"list": {"kind": "task", "input": {"x": text}}},
+            }))
+        };
+        let definition = graph("{{ input.folder }}").unwrap();
+        assert_eq!(definition.graph().unwrap().steps.len(), 1);
+        assert_eq!(definition.limits.max_active_tasks, Some(2));
+        assert_eq!(
+            graph("{{ input.file }}").unwrap_err(),
+            ["definition.steps.list.input.x"]
+        );
+    }
+}

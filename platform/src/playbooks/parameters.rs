@@ -188,3 +188,66 @@ pub fn check_parameters(
         Err(faults)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn form() -> Parameters {
+        let parameter = |slug: &str, required| Parameter {
+            slug: slug.to_owned(),
+            title: slug.to_uppercase(),
+            required,
+        };
+        Parameters {
+            list: vec![parameter("folder", true), parameter("title", false)],
+            schema: None,
+        }
+    }
+
+    fn check(parameters: &Parameters, given: Value) -> Result<Value, Vec<String>> {
+        check_parameters(parameters, given.as_object().expect("an object is given"))
+            .map(Value::Object)
+            .map_err(|faults| faults.into_iter().map(|fault| fault.path).collect())
+    }
+
+    #[test]
+    fn texts_are_trimmed_and_what_is_required_must_be_there() {
+        let taken = check(&form(), json!({"folder": " /srv ", "title": ""})).unwrap();
+        assert_eq!(taken, json!({"folder": "/srv", "title": ""}));
+        assert_eq!(
+            check(&form(), json!({})).unwrap_err(),
+            ["parameters.folder"]
+        );
+        assert_eq!(
+            check(&form(), json!({"folder": "  "})).unwrap_err(),
+            ["parameters.folder"]
+        );
+    }
+
+    #[test]
+    fn every_field_that_does_not_fit_is_named_once() {
+        let faults = check(&form(), json!({"folder": 7, "titel": "x", "title": "y"})).unwrap_err();
+        assert_eq!(faults, ["parameters.folder", "parameters.titel"]);
+    }
+
+    #[test]
+    fn a_schema_names_the_field_below_which_it_does_not_fit() {
+        let parameters = Parameters {
+            list: vec![],
+            schema: Some(json!({
+                "type": "object", "required": ["n"], "additionalProperties": false,
+                "properties": {"n": {"type": "integer"}, "files": {"type": "array", "items": {"type": "string"}}},
+            })),
+        };
+        assert_eq!(
+            check(&parameters, json!({"n": 1})).unwrap(),
+            json!({"n": 1})
+        );
+        let faults = check(&parameters, json!({"n": "x", "files": ["a", 2]})).unwrap_err();
+        assert_eq!(faults, ["parameters.files.1", "parameters.n"]);
+        assert_eq!(check(&parameters, json!({})).unwrap_err(), ["parameters"]);
+    }
+}

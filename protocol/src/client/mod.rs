@@ -11,11 +11,13 @@ mod error;
 mod events;
 mod keys;
 mod logs;
+mod playbooks;
 mod sse;
 mod system;
 mod tasks;
 mod tenants;
 mod workers;
+mod workspaces;
 
 use std::sync::Once;
 use std::time::Duration;
@@ -136,6 +138,10 @@ impl Client {
 
     fn patch(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
         self.request(Method::PATCH, path).json(body)
+    }
+
+    fn put(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
+        self.request(Method::PUT, path).json(body)
     }
 
     fn delete(&self, path: &str) -> RequestBuilder {

@@ -7,7 +7,7 @@
 //!   "expires_after_seconds": 86400, "on_expiry": "reject" }
 //! ```
 //!
-//! Its output is `{ "approved", "fields", "comment" }`. A rejected approval is a failed step with that
+//! Its output is `{ "approved", "fields", "comment", "decided_by" }`. A rejected approval is a failed step with that
 //! output, so that `on_failure: continue` makes a branch of it.
 
 use std::collections::BTreeMap;
@@ -81,6 +81,7 @@ impl ApprovalStep {
             ("approved".to_owned(), Type::Flag),
             ("fields".to_owned(), fields),
             ("comment".to_owned(), Type::Any),
+            ("decided_by".to_owned(), Type::Any),
         ]))
     }
 }

@@ -309,15 +309,39 @@ pub(super) fn compare(left: &Value, right: &Value, at: usize) -> Result<Ordering
     };
     match (left, right) {
         (Value::String(left), Value::String(right)) => Ok(left.cmp(right)),
-        (Value::Number(left), Value::Number(right)) => match (whole(left), whole(right)) {
-            (Some(left), Some(right)) => Ok(left.cmp(&right)),
-            _ => left
-                .as_f64()
-                .zip(right.as_f64())
-                .and_then(|(left, right)| left.partial_cmp(&right))
-                .ok_or_else(no_order),
-        },
+        (Value::Number(left), Value::Number(right)) => {
+            let floats = (left.as_f64(), right.as_f64());
+            match (whole(left), whole(right), floats) {
+                (Some(left), Some(right), _) => Ok(left.cmp(&right)),
+                (Some(left), None, (_, Some(right))) => Ok(exactly(left, right)),
+                (None, Some(right), (Some(left), _)) => Ok(exactly(right, left).reverse()),
+                (_, _, (Some(left), Some(right))) => left.partial_cmp(&right).ok_or_else(no_order),
+                _ => Err(no_order()),
+            }
+        }
         _ => Err(no_order()),
+    }
+}
+
+/// The order of a whole number and another one, without rounding: sorting needs an order without holes.
+fn exactly(whole: i128, float: f64) -> Ordering {
+    /// Beyond it, and well within `i128`, there are no whole numbers of ours.
+    const FAR: f64 = 1e30;
+    if float.abs() >= FAR {
+        return if float > 0.0 {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        };
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is whole, and within the range"
+    )]
+    let below = float.floor() as i128;
+    match whole.cmp(&below) {
+        Ordering::Equal if float.fract() != 0.0 => Ordering::Less,
+        order => order,
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Wrong {
 impl Expression {
     /// The type of the expression; notes what is sure to fail.
     pub fn infer(&self, known: &dyn Known, wrong: &mut Vec<Wrong>) -> Type {
-        Inference { known, wrong }.of(&self.root, false)
+        Inference { known, wrong }.of(&self.root)
     }
 }
 
@@ -56,15 +56,14 @@ impl Inference<'_> {
 
     /// The type of a part, which must fit what is wanted of it.
     fn wants(&mut self, node: &Node, wanted: &Type) {
-        let found = self.of(node, false);
+        let found = self.of(node);
         if !found.may_be(wanted) {
             let message = format!("{} is wanted, not {}", wanted.name(), found.name());
             self.mismatch(node.at, message);
         }
     }
 
-    /// `is_guarded`: `default` stands behind it, so a member that may be missing is no mistake.
-    fn of(&mut self, node: &Node, is_guarded: bool) -> Type {
+    fn of(&mut self, node: &Node) -> Type {
         match &node.kind {
             Kind::Literal(value) => type_of(value),
             Kind::Name(name) => match self.known.root(name) {
@@ -73,17 +72,16 @@ impl Inference<'_> {
             },
             Kind::List(items) => {
                 for item in items {
-                    self.of(item, false);
+                    self.of(item);
                 }
                 Type::list()
             }
-            Kind::Field(inner, name) => self.member(inner, name, node.at, is_guarded),
-            Kind::Index(inner, index) => self.item(inner, index, node.at, is_guarded),
+            Kind::Field(inner, name) => self.member(inner, name, node.at),
+            Kind::Index(inner, index) => self.item(inner, index, node.at),
             Kind::Filter(inner, filter, arguments) => {
                 let is_default = filter.is_default();
-                let inner = self.of(inner, is_guarded || is_default);
-                let arguments: Vec<Type> =
-                    arguments.iter().map(|item| self.of(item, false)).collect();
+                let inner = self.of(inner);
+                let arguments: Vec<Type> = arguments.iter().map(|item| self.of(item)).collect();
                 if is_default {
                     // Either of the two.
                     return match arguments.first() {
@@ -124,13 +122,13 @@ impl Inference<'_> {
                 otherwise,
             } => {
                 self.wants(condition, &Type::Flag);
-                let (then, otherwise) = (self.of(then, is_guarded), self.of(otherwise, is_guarded));
+                let (then, otherwise) = (self.of(then), self.of(otherwise));
                 if then == otherwise { then } else { Type::Any }
             }
         }
     }
 
-    fn member(&mut self, inner: &Node, name: &str, at: usize, is_guarded: bool) -> Type {
+    fn member(&mut self, inner: &Node, name: &str, at: usize) -> Type {
         if let Kind::Name(steps) = &inner.kind
             && steps == "steps"
         {
@@ -139,7 +137,7 @@ impl Inference<'_> {
                 Err(message) => self.reference(at, message),
             };
         }
-        match self.of(inner, is_guarded) {
+        match self.of(inner) {
             Type::Object { members, is_closed } => match members.get(name) {
                 Some(member) => member.clone(),
                 None if is_closed => {
@@ -159,18 +157,18 @@ impl Inference<'_> {
         }
     }
 
-    fn item(&mut self, inner: &Node, index: &Node, at: usize, is_guarded: bool) -> Type {
+    fn item(&mut self, inner: &Node, index: &Node, at: usize) -> Type {
         if let Kind::Literal(Value::String(name)) = &index.kind {
-            return self.member(inner, name, at, is_guarded);
+            return self.member(inner, name, at);
         }
-        let place = self.of(index, false);
+        let place = self.of(index);
         if let Kind::Name(steps) = &inner.kind
             && steps == "steps"
         {
             let message = "steps are named as they are, so that it is known which one is needed";
             return self.reference(at, message.to_owned());
         }
-        match self.of(inner, is_guarded) {
+        match self.of(inner) {
             Type::List(item) if place.may_be(&Type::Number) => *item,
             Type::Object { .. } if place.may_be(&Type::Text) => Type::Any,
             Type::Any => Type::Any,
@@ -184,12 +182,12 @@ impl Inference<'_> {
     fn binary(&mut self, operator: Operator, left: &Node, right: &Node, at: usize) -> Type {
         match operator {
             Operator::Equal | Operator::Unequal | Operator::In | Operator::NotIn => {
-                self.of(left, false);
-                self.of(right, false);
+                self.of(left);
+                self.of(right);
                 Type::Flag
             }
             Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => {
-                let (left, right) = (self.of(left, false), self.of(right, false));
+                let (left, right) = (self.of(left), self.of(right));
                 let has_order = |of: &Type| matches!(of, Type::Any | Type::Number | Type::Text);
                 if !has_order(&left) || !has_order(&right) || !left.may_be(&right) {
                     let message = format!("{} and {} have no order", left.name(), right.name());

@@ -20,6 +20,8 @@ mod infer;
 mod parse;
 mod scope;
 mod template;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use filters::FILTERS;

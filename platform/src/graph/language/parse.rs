@@ -83,10 +83,6 @@ pub(super) enum Operator {
 pub struct Read {
     /// The names from the root on, such as `steps`, `fetch`, `output`, `url`. A place in a list ends it.
     pub names: Vec<String>,
-    /// Whether `default` stands behind it, so that it need not be there.
-    pub is_guarded: bool,
-    /// Whether the path goes on with something that is known only when it runs.
-    pub goes_on: bool,
     /// The character it begins at.
     pub at: usize,
 }
@@ -128,15 +124,14 @@ impl Expression {
     /// Every path the expression may read.
     pub fn reads(&self) -> Vec<Read> {
         let mut reads = Vec::new();
-        collect(&self.root, false, &mut reads);
+        collect(&self.root, &mut reads);
         reads
     }
 }
 
 /// Notes the paths below a node. A path is followed from its last name back to its root.
-fn collect(node: &Node, is_guarded: bool, reads: &mut Vec<Read>) {
+fn collect(node: &Node, reads: &mut Vec<Read>) {
     let mut names = Vec::new();
-    let mut goes_on = false;
     let mut here = node;
     loop {
         match &here.kind {
@@ -148,9 +143,8 @@ fn collect(node: &Node, is_guarded: bool, reads: &mut Vec<Read>) {
                 match &index.kind {
                     Kind::Literal(Value::String(name)) => names.push(name.clone()),
                     _ => {
-                        collect(index, false, reads);
+                        collect(index, reads);
                         names.clear();
-                        goes_on = true;
                     }
                 }
                 here = inner;
@@ -158,12 +152,7 @@ fn collect(node: &Node, is_guarded: bool, reads: &mut Vec<Read>) {
             Kind::Name(name) => {
                 names.push(name.clone());
                 names.reverse();
-                reads.push(Read {
-                    names,
-                    is_guarded,
-                    goes_on,
-                    at: here.at,
-                });
+                reads.push(Read { names, at: here.at });
                 return;
             }
             _ => break,
@@ -171,19 +160,15 @@ fn collect(node: &Node, is_guarded: bool, reads: &mut Vec<Read>) {
     }
     match &here.kind {
         Kind::Literal(_) | Kind::Name(_) | Kind::Field(..) | Kind::Index(..) => {}
-        Kind::List(items) => items
-            .iter()
-            .for_each(|item| collect(item, is_guarded, reads)),
-        Kind::Filter(inner, filter, arguments) => {
-            collect(inner, is_guarded || filter.is_default(), reads);
-            arguments
-                .iter()
-                .for_each(|item| collect(item, false, reads));
+        Kind::List(items) => items.iter().for_each(|item| collect(item, reads)),
+        Kind::Filter(inner, _, arguments) => {
+            collect(inner, reads);
+            arguments.iter().for_each(|item| collect(item, reads));
         }
-        Kind::Not(inner) | Kind::Negate(inner) => collect(inner, is_guarded, reads),
+        Kind::Not(inner) | Kind::Negate(inner) => collect(inner, reads),
         Kind::And(left, right) | Kind::Or(left, right) | Kind::Binary(_, left, right) => {
-            collect(left, is_guarded, reads);
-            collect(right, is_guarded, reads);
+            collect(left, reads);
+            collect(right, reads);
         }
         Kind::Choice {
             condition,
@@ -191,7 +176,7 @@ fn collect(node: &Node, is_guarded: bool, reads: &mut Vec<Read>) {
             otherwise,
         } => {
             for part in [condition, then, otherwise] {
-                collect(part, is_guarded, reads);
+                collect(part, reads);
             }
         }
     }
@@ -344,9 +329,10 @@ impl<'l, 's> Parser<'l, 's> {
         let right = self.sum()?;
         let kind = Kind::Binary(operator, Box::new(left), Box::new(right));
         let compared = self.node(at, kind)?;
+        let at = self.at;
         if self.comparison()?.is_some() {
             let message = "comparisons do not chain; join them with `and`";
-            return Err(Fault::new(self.at, message));
+            return Err(Fault::new(at, message));
         }
         Ok(compared)
     }

@@ -1,0 +1,346 @@
+//! Every statement that writes `workspaces` and `workspace_memory`.
+
+use protocol::{
+    JsonObject, TenantId, Workspace, WorkspaceDeleteImpact, WorkspaceId, WorkspaceSummary,
+};
+use sqlx::PgConnection;
+use sqlx::types::chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{MEMORY_BYTES_MAX, settings};
+use crate::error::Error;
+use crate::http::PageQuery;
+
+/// What is stored of a workspace when it is made or changed.
+pub(super) struct Facts<'f> {
+    pub(super) name: &'f str,
+    pub(super) slug: &'f str,
+    pub(super) description: Option<&'f str>,
+    pub(super) repository_url: Option<&'f str>,
+    pub(super) settings: String,
+    /// Sealed.
+    pub(super) git_token: Option<Vec<u8>>,
+    pub(super) is_active: bool,
+}
+
+/// What was stored of a workspace that is about to be changed.
+pub(super) struct Stored {
+    pub(super) name: String,
+    pub(super) slug: String,
+    pub(super) description: Option<String>,
+    pub(super) repository_url: Option<String>,
+    pub(super) settings: String,
+    pub(super) git_token: Option<Vec<u8>>,
+    pub(super) is_active: bool,
+}
+
+/// Which workspaces are wanted; what is none is not asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    /// Part of the name or slug, in letters of any size.
+    pub(super) q: Option<String>,
+    pub(super) is_active: Option<bool>,
+    /// Those that the key is restricted to.
+    pub(super) visible: Option<Vec<Uuid>>,
+}
+
+/// Stores a workspace, unless its slug is taken.
+pub(super) async fn insert(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+    facts: &Facts<'_>,
+) -> sqlx::Result<bool> {
+    let inserted = sqlx::query!(
+        "insert into workspaces (tenant_id, id, name, slug, description, repository_url, settings, git_token, is_active)
+         values ($1, $2, $3, $4, $5, $6, $7::text::json, $8, $9)
+         on conflict on constraint workspaces_slug_key do nothing",
+        tenant.uuid(),
+        id.uuid(),
+        facts.name,
+        facts.slug,
+        facts.description,
+        facts.repository_url,
+        facts.settings,
+        facts.git_token,
+        facts.is_active,
+    )
+    .execute(db)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Keeps others from changing a workspace meanwhile, and says what is stored of it.
+pub(super) async fn lock(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+) -> sqlx::Result<Option<Stored>> {
+    sqlx::query_as!(
+        Stored,
+        r#"select name, slug, description, repository_url, settings::text as "settings!", git_token, is_active
+           from workspaces
+           where tenant_id = $1 and id = $2
+           for update"#,
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Writes what is stored of a workspace anew, unless its slug is another one's.
+pub(super) async fn update(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+    facts: &Facts<'_>,
+) -> sqlx::Result<bool> {
+    let updated = sqlx::query!(
+        "update workspaces
+         set name = $3, slug = $4, description = $5, repository_url = $6, settings = $7::text::json,
+             git_token = $8, is_active = $9, updated_at = clock_timestamp()
+         where tenant_id = $1 and id = $2",
+        tenant.uuid(),
+        id.uuid(),
+        facts.name,
+        facts.slug,
+        facts.description,
+        facts.repository_url,
+        facts.settings,
+        facts.git_token,
+        facts.is_active,
+    )
+    .execute(db)
+    .await;
+    match updated {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(cause)) if cause.constraint() == Some("workspaces_slug_key") => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+struct Row {
+    id: Uuid,
+    name: String,
+    slug: String,
+    description: Option<String>,
+    repository_url: Option<String>,
+    settings: String,
+    has_token: bool,
+    is_active: bool,
+    memory: Option<String>,
+    memory_bytes: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl Row {
+    fn into_workspace(
+        self,
+        tenant: TenantId,
+        summary: Option<WorkspaceSummary>,
+    ) -> Result<Workspace, Error> {
+        Ok(Workspace {
+            id: self.id.into(),
+            tenant_id: tenant,
+            name: self.name,
+            slug: self.slug,
+            description: self.description,
+            repository_url: self.repository_url,
+            settings: settings::shown(&self.settings, self.has_token)?,
+            memory: self.memory.map(JsonObject::from_text).transpose()?,
+            memory_size_bytes: self.memory_bytes,
+            memory_max_bytes: MEMORY_BYTES_MAX,
+            is_active: self.is_active,
+            summary,
+            created_at: self.created_at.into(),
+            updated_at: self.updated_at.into(),
+        })
+    }
+}
+
+/// Reads a workspace with what it remembers.
+pub(super) async fn read(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+) -> Result<Option<Workspace>, Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select w.id, w.name, w.slug, w.description, w.repository_url, w.settings::text as "settings!",
+                  w.git_token is not null as "has_token!", w.is_active,
+                  coalesce(m.entries, '{}') as memory, coalesce(m.bytes, 0) as "memory_bytes!",
+                  w.created_at, w.updated_at
+           from workspaces w
+           left join lateral (
+               select json_object_agg(e.key, e.value order by e.key)::text as entries, sum(e.size_bytes) as bytes
+               from workspace_memory e
+               where e.tenant_id = w.tenant_id and e.workspace_id = w.id) m on true
+           where w.tenant_id = $1 and w.id = $2"#,
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| row.into_workspace(tenant, None)).transpose()
+}
+
+/// Reads a page of workspaces, newest first, without what they remember, and counts them all.
+pub(super) async fn list(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    filter: &Filter,
+    page: PageQuery,
+) -> Result<(Vec<Workspace>, i64), Error> {
+    let total = sqlx::query_scalar!(
+        r#"select count(*) as "count!"
+           from workspaces w
+           where w.tenant_id = $1
+             and ($2::text is null or strpos(lower(w.name), lower($2)) > 0 or strpos(w.slug, lower($2)) > 0)
+             and ($3::boolean is null or w.is_active = $3)
+             and ($4::uuid[] is null or w.id = any($4))"#,
+        tenant.uuid(),
+        filter.q.as_deref(),
+        filter.is_active,
+        filter.visible.as_deref() as Option<&[Uuid]>,
+    )
+    .fetch_one(&mut *db)
+    .await?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select w.id, w.name, w.slug, w.description, w.repository_url, w.settings::text as "settings!",
+                  w.git_token is not null as "has_token!", w.is_active, null::text as memory,
+                  coalesce((select sum(e.size_bytes) from workspace_memory e
+                            where e.tenant_id = w.tenant_id and e.workspace_id = w.id), 0) as "memory_bytes!",
+                  w.created_at, w.updated_at
+           from workspaces w
+           where w.tenant_id = $1
+             and ($2::text is null or strpos(lower(w.name), lower($2)) > 0 or strpos(w.slug, lower($2)) > 0)
+             and ($3::boolean is null or w.is_active = $3)
+             and ($4::uuid[] is null or w.id = any($4))
+           order by w.id desc
+           limit $5 offset $6"#,
+        tenant.uuid(),
+        filter.q.as_deref(),
+        filter.is_active,
+        filter.visible.as_deref() as Option<&[Uuid]>,
+        page.per_page(),
+        page.offset(),
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let listed = rows
+        .into_iter()
+        .map(|row| row.into_workspace(tenant, Some(WorkspaceSummary::default())));
+    Ok((listed.collect::<Result<_, Error>>()?, total))
+}
+
+/// Deletes a workspace with what it remembers.
+pub(super) async fn delete(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from workspaces where tenant_id = $1 and id = $2",
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// What hangs on a workspace.
+pub(super) async fn delete_impact(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+) -> sqlx::Result<WorkspaceDeleteImpact> {
+    let counts = sqlx::query!(
+        r#"select
+               (select count(*) from tasks t where t.tenant_id = $1 and t.workspace_id = $2) as "tasks!",
+               (select count(*)
+                from tasks t
+                where t.tenant_id = $1 and t.workspace_id = $2
+                  and not exists (select from task_results r where r.tenant_id = $1 and r.task_id = t.id)) as "active_tasks!",
+               (select count(*)
+                from api_keys k
+                where k.tenant_id = $1 and k.revoked_at is null and $2 = any(k.workspace_ids)) as "api_keys!""#,
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(WorkspaceDeleteImpact {
+        tasks: counts.tasks,
+        active_tasks: counts.active_tasks,
+        api_keys: counts.api_keys,
+        ..WorkspaceDeleteImpact::default()
+    })
+}
+
+/// Remembers values under keys, each with its size.
+pub(super) async fn remember(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+    entries: &[(&str, &str, i32)],
+) -> sqlx::Result<()> {
+    let keys: Vec<&str> = entries.iter().map(|(key, ..)| *key).collect();
+    let values: Vec<&str> = entries.iter().map(|(_, value, _)| *value).collect();
+    let sizes: Vec<i32> = entries.iter().map(|(.., size)| *size).collect();
+    sqlx::query!(
+        "insert into workspace_memory (tenant_id, workspace_id, key, value, size_bytes)
+         select $1, $2, e.key, e.value::json, e.size_bytes
+         from unnest($3::text[], $4::text[], $5::integer[]) as e (key, value, size_bytes)
+         on conflict (tenant_id, workspace_id, key) do update
+         set value = excluded.value, size_bytes = excluded.size_bytes, updated_at = clock_timestamp()",
+        tenant.uuid(),
+        id.uuid(),
+        &keys as &[&str],
+        &values as &[&str],
+        &sizes,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the value under a key. Returns false when there is none.
+pub(super) async fn forget(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+    key: &str,
+) -> sqlx::Result<bool> {
+    let forgotten = sqlx::query!(
+        "delete from workspace_memory where tenant_id = $1 and workspace_id = $2 and key = $3",
+        tenant.uuid(),
+        id.uuid(),
+        key,
+    )
+    .execute(db)
+    .await?;
+    Ok(forgotten.rows_affected() == 1)
+}
+
+/// How much a workspace remembers.
+pub(super) async fn memory_bytes(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(size_bytes), 0) as "bytes!"
+           from workspace_memory
+           where tenant_id = $1 and workspace_id = $2"#,
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .fetch_one(db)
+    .await
+}

@@ -55,3 +55,24 @@ create index task_parked_item  on task_parked  (tenant_id, work_item_id) where w
 -- The order in which tasks pass a full gate: of a run, and of a work item.
 create index task_waiting_gate on task_waiting (tenant_id, workflow_id, priority, (seq = 0), seq, task_id) where held = 'limit_full';
 create index task_waiting_item_gate on task_waiting (tenant_id, workflow_id, work_item_id, priority, (seq = 0), seq, task_id) where held = 'limit_full';
+
+-- People: which tasks they must let run, how often they may send one back, what they are asked.
+alter table tasks add column requires_approval boolean not null default false;
+alter table tasks add column max_reworks integer not null default 10 constraint tasks_max_reworks check (max_reworks between 0 and 100);
+alter table task_waiting add column needs_approval boolean not null default false;
+alter table task_parked add column question json;
+
+create or replace view task_records as
+    select t.tenant_id, t.id, t.workflow_id, t.work_item_id, t.workspace_id, t.activation_id, t.parent_id, t.title,
+           t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.priority, p.state, p.state_changed_at,
+           p.attempt, p.retry_count, p.abandon_count, p.rework_count, p.agent_id, p.worker_id, p.claimed_at,
+           p.started_at, p.expires_at, p.progress::text as progress, p.available_at, t.depends_on, p.blocked_count,
+           t.on_dependency_failure, t.input::text as input, t.context::text as context, p.output::text as output,
+           p.error::text as error, p.metrics::text as metrics, p.git_info::text as git_info,
+           p.verification::text as verification, t.role_config::text as role_config,
+           t.environment::text as environment, t.metadata::text as metadata, t.retry_policy::text as retry_policy,
+           t.settings::text as settings, t.request_id, t.is_orchestrator_task, t.timeout_minutes, t.max_abandons,
+           t.preferred_agent_id, t.preferred_worker_id, t.created_at, t.updated_at, t.requires_approval, t.max_reworks,
+           (select k.question::text from task_parked k where k.tenant_id = t.tenant_id and k.task_id = t.id) as question
+    from tasks t
+    join task_positions p on p.tenant_id = t.tenant_id and p.task_id = t.id;

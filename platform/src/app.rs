@@ -94,6 +94,8 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::workers::routes::routes(),
         crate::agents::routes::routes(),
         tasks::routes(),
+        tasks::people_routes(),
+        tasks::inbox_routes(),
         crate::workspaces::routes(),
         crate::playbooks::routes(),
         crate::events::routes(),

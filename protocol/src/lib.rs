@@ -8,6 +8,7 @@
 //! Answers tolerate unknown fields, so that an older client understands a newer platform.
 
 mod agents;
+mod approvals;
 mod auth;
 #[cfg(feature = "client")]
 pub mod client;
@@ -20,6 +21,7 @@ mod json;
 mod keys;
 mod logs;
 mod looks;
+mod people;
 mod playbooks;
 mod system;
 mod tasks;
@@ -30,6 +32,7 @@ mod workers;
 mod workspaces;
 
 pub use agents::*;
+pub use approvals::*;
 pub use auth::*;
 pub use enums::*;
 pub use envelope::*;
@@ -40,6 +43,7 @@ pub use json::*;
 pub use keys::*;
 pub use logs::*;
 pub use looks::*;
+pub use people::*;
 pub use playbooks::*;
 pub use system::*;
 pub use tasks::*;

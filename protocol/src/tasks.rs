@@ -191,6 +191,13 @@ pub struct CreateTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 100)]
     pub max_abandons: Option<i32>,
+    /// How often people may send it back for changes before it fails; 10 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 100)]
+    pub max_reworks: Option<i32>,
+    /// Whether a person must let it run, once nothing else keeps it from running; false unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_approval: Option<bool>,
     /// Only this agent may claim it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_agent_id: Option<AgentId>,
@@ -325,6 +332,12 @@ pub struct Task {
     pub timeout_minutes: i32,
     /// How often a silent holder may lose it before it fails.
     pub max_abandons: i32,
+    /// How often people may send it back for changes before it fails.
+    pub max_reworks: i32,
+    /// Whether a person must let it run.
+    pub requires_approval: bool,
+    /// What a person is asked while it is escalated.
+    pub question: Option<JsonObject>,
     /// Only this agent may claim it.
     pub preferred_agent_id: Option<AgentId>,
     /// Only agents of this worker may claim it.

@@ -102,6 +102,8 @@ impl<'a> TestRun<'a> {
             is_orchestrator_task: false,
             timeout_minutes: 5,
             max_abandons: 3,
+            max_reworks: 10,
+            requires_approval: false,
             on_dependency_failure: "fail",
             depends_on: Vec::new(),
             has_output_schema: false,

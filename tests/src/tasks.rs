@@ -56,6 +56,8 @@ pub fn new_task(title: &str) -> CreateTask {
         run_at: None,
         timeout_minutes: None,
         max_abandons: None,
+        max_reworks: None,
+        requires_approval: None,
         preferred_agent_id: None,
         preferred_worker_id: None,
         token_budget: None,

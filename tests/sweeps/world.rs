@@ -15,6 +15,8 @@ pub(crate) struct World {
     pub(crate) worker: TestWorker,
     /// A task that the worker's agent holds.
     pub(crate) task: TaskId,
+    /// A task that waits for approval.
+    approval: TaskId,
     signal: String,
     key: KeyId,
     tenant: TenantId,
@@ -30,6 +32,9 @@ impl World {
         let task = admin.create_task(&new_task("held")).await.unwrap().id;
         let held = worker.begin().await;
         assert_eq!(held.id, task);
+        let mut asking = new_task("asking");
+        asking.requires_approval = Some(true);
+        let approval = admin.create_task(&asking).await.unwrap().id;
         let signal = admin
             .signal_worker(
                 worker.worker_id,
@@ -76,6 +81,7 @@ impl World {
             admin,
             worker,
             task,
+            approval,
             signal: signal.to_string(),
             key,
             tenant,
@@ -89,6 +95,7 @@ impl World {
     pub(crate) fn value_of(&self, parameter: &str) -> String {
         match parameter {
             "task_id" => self.task.to_string(),
+            "approval_id" => self.approval.to_string(),
             "worker_id" => self.worker.worker_id.to_string(),
             "agent_id" => self.worker.agent_id.to_string(),
             "signal_id" => self.signal.clone(),

@@ -109,13 +109,17 @@ pub async fn release_due(app: App) -> Result<Turn, Error> {
     let due = store::due(tx.conn(), TASKS_PER_TURN).await?;
     let changed = due.len() as u64;
     let mut orders: BTreeMap<TenantId, Vec<Order>> = BTreeMap::new();
-    for (tenant, task) in due {
-        let order = Order::by_system(
-            task,
-            vec![TaskState::Pending],
-            Destination::Ready { keeps_place: false },
-            "become_ready",
-        );
+    for (tenant, task, needs_approval) in due {
+        let order = if needs_approval {
+            super::request_approval(task)
+        } else {
+            Order::by_system(
+                task,
+                vec![TaskState::Pending],
+                Destination::Ready { keeps_place: false },
+                "become_ready",
+            )
+        };
         orders.entry(tenant).or_default().push(order);
     }
     for (tenant, orders) in orders {

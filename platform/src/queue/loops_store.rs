@@ -121,9 +121,9 @@ pub(super) async fn timed_out(
 pub(super) async fn due(
     db: &mut PgConnection,
     limit: i64,
-) -> Result<Vec<(TenantId, TaskId)>, Error> {
+) -> Result<Vec<(TenantId, TaskId, bool)>, Error> {
     let rows = sqlx::query!(
-        "select tenant_id, task_id from task_waiting
+        "select tenant_id, task_id, needs_approval from task_waiting
          where blocked_count = 0 and available_at <= clock_timestamp()
          order by available_at
          limit $1
@@ -134,7 +134,7 @@ pub(super) async fn due(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (row.tenant_id.into(), row.task_id.into()))
+        .map(|row| (row.tenant_id.into(), row.task_id.into(), row.needs_approval))
         .collect())
 }
 

@@ -48,11 +48,12 @@ pub use loops::{
     expire_leases, forget_claim_requests, keep_pulse, look_for_work, release_due, time_out_tasks,
 };
 pub use moves::{Destination, Moved, Order, Outcome, move_tasks, unblock};
-pub(crate) use place::mark;
 pub use place::{NewTask, Placed, place, place_in_run};
+pub(crate) use place::{mark, request_approval};
 pub use renew::{Holding, Renewal, cancelled_among, expire_leases_of, held_by, renew};
 pub use renew_by_log_store::{LogTouch, touch_leases};
 pub use report::{Completion, Report, Taken as TakenReport, Verdict, complete, start};
 pub use store::{
-    Dependant, HeldTask, dependants_that_end, lock_held, lock_predecessors, reprioritise, unclaim,
+    Dependant, HeldTask, change_lane, dependants_that_end, lock_held, lock_predecessors,
+    reprioritise, unclaim,
 };

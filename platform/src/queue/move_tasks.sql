@@ -8,10 +8,10 @@ with orders as materialized (
     select o.*
     from unnest(
              $2::uuid[], $3::text[], $4::int[], $5::text[], $6::float8[], $7::bool[], $8::int[], $9::int[], $10::int[], $11::bool[],
-             $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::uuid[], $21::text[]
+             $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::uuid[], $21::text[], $22::text[]
          ) with ordinality as o (
              id, from_states, wanted_attempt, to_state, delay_seconds, keeps_place, retries, abandons, reworks, forgets_outcome,
-             new_output, new_error, new_metrics, new_git_info, new_verification, new_progress, reason, actor_type, actor_id, event_data, place
+             new_output, new_error, new_metrics, new_git_info, new_verification, new_progress, reason, actor_type, actor_id, event_data, question, place
          )
 ),
 clock as materialized (
@@ -77,6 +77,7 @@ moved as materialized (
            coalesce(j.on_dependency_failure, 'fail') as on_dependency_failure,
            case when gate.word is distinct from 'paused' then clock.now + make_interval(secs => j.delay_seconds) end as available_at,
            case when gate.word = 'paused' then j.delay_seconds end as delay_left,
+           j.question,
            case when j.forgets_outcome then null else j.agent_id end as agent_id,
            case when j.forgets_outcome then null else j.worker_id end as worker_id,
            case when j.forgets_outcome then null else j.claimed_at end as claimed_at,
@@ -124,11 +125,11 @@ into_parked as (
     insert into task_parked (
         tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
         workspace_id, workflow_id, work_item_id, has_dependants, state_changed_at, progress, state, agent_id, worker_id, claimed_at, started_at,
-        output, error, metrics, git_info, verification
+        output, error, metrics, git_info, verification, question
     )
     select $1, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, old_seq,
            workspace_id, workflow_id, work_item_id, has_dependants, clock.now, progress, to_state, agent_id, worker_id, claimed_at, started_at,
-           output, error, metrics, git_info, verification
+           output, error, metrics, git_info, verification, question::json
     from moved, clock
     where to_state in ('awaiting_approval', 'output_pending_assessment', 'escalated')
 ),

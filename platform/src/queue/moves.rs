@@ -62,7 +62,8 @@ pub enum Destination {
 }
 
 impl Destination {
-    fn state(self) -> TaskState {
+    /// The state that it is.
+    pub fn state(self) -> TaskState {
         match self {
             Self::Ready { .. } => TaskState::Ready,
             Self::Waiting { .. } => TaskState::Pending,
@@ -81,6 +82,7 @@ pub struct Outcome {
     pub git_info: Option<String>,
     pub verification: Option<String>,
     pub progress: Option<String>,
+    pub question: Option<String>,
 }
 
 impl Order {

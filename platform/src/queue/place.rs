@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{TaskId, TenantId};
+use protocol::{TaskId, TaskState, TenantId};
 use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::gates::Run;
+use super::moves::{Destination, Order};
 use crate::db::{Note, Touch, Tx};
 use crate::error::Error;
 
@@ -33,6 +34,8 @@ pub struct NewTask {
     pub is_orchestrator_task: bool,
     pub timeout_minutes: i32,
     pub max_abandons: i32,
+    pub max_reworks: i32,
+    pub requires_approval: bool,
     pub on_dependency_failure: &'static str,
     pub depends_on: Vec<Uuid>,
     pub has_output_schema: bool,
@@ -61,6 +64,8 @@ pub struct Placed {
     pub is_ready: bool,
     /// Whether it is kept at the gate of its run.
     pub is_held: bool,
+    /// Whether a person must let it run now.
+    pub is_asked: bool,
 }
 
 struct Row {
@@ -69,6 +74,7 @@ struct Row {
     is_made: bool,
     is_ready: bool,
     is_held: bool,
+    is_asked: bool,
 }
 
 /// Creates tasks: one answer per task, in their order.
@@ -139,6 +145,8 @@ pub async fn place(
         &column!(actor) as &[Option<Uuid>],
         &column!(workflow_id) as &[Option<Uuid>],
         &column!(work_item_id) as &[Option<Uuid>],
+        &column!(max_reworks),
+        &column!(requires_approval),
     )
     .fetch_all(db)
     .await?;
@@ -148,6 +156,7 @@ pub async fn place(
             is_made: row.is_made,
             is_ready: row.is_ready,
             is_held: row.is_held,
+            is_asked: row.is_asked,
         })
         .collect())
 }
@@ -170,6 +179,13 @@ pub async fn place_in_run(
         }
     }
     mark(tx, tenant, tasks.iter().copied().zip(&placed));
+    let asked: Vec<_> = tasks
+        .iter()
+        .zip(&placed)
+        .filter(|(_, placed)| placed.is_made && placed.is_asked)
+        .map(|(task, _)| request_approval(task.id))
+        .collect();
+    super::move_tasks(tx, tenant, &asked).await?;
     for (lane, tasks) in ready {
         tx.note(Note::WorkReady {
             tenant,
@@ -183,6 +199,16 @@ pub async fn place_in_run(
         name: "release_due".to_owned(),
     });
     Ok(placed)
+}
+
+/// A task that nothing keeps from running any more but a person.
+pub(crate) fn request_approval(task: TaskId) -> Order {
+    Order::by_system(
+        task,
+        vec![TaskState::Pending],
+        Destination::Parked(TaskState::AwaitingApproval),
+        "request_approval",
+    )
 }
 
 /// Marks the runs of new tasks as unsettled.

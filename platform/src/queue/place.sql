@@ -15,13 +15,13 @@ wanted as materialized (
              $11::text[], $12::smallint[], $13::uuid[], $14::uuid[], $15::uuid[], $16::uuid[], $17::bool[], $18::int[],
              $19::int[], $20::text[], $21::text[], $22::bool[], $23::text[], $24::text[], $25::text[], $26::text[],
              $27::text[], $28::text[], $29::text[], $30::text[], $31::text[], $32::text[], $33::timestamptz[], $34::text[], $35::uuid[],
-             $36::uuid[], $37::uuid[]
+             $36::uuid[], $37::uuid[], $38::int[], $39::bool[]
          ) with ordinality as w (
              id, request_holder, request_id, fingerprint, title, description, task_type, task_kind, role,
              stage_name, priority, workspace_id, parent_id, preferred_agent_id, preferred_worker_id, is_orchestrator_task, timeout_minutes,
              max_abandons, on_dependency_failure, depends_on, has_output_schema, retry_policy, settings, input, context,
              role_config, environment, resource_bindings, metadata, lane, waits_for, available_at, actor_type, actor_id,
-             workflow_id, work_item_id, place
+             workflow_id, work_item_id, max_reworks, requires_approval, place
          )
     cross join clock
 ),
@@ -30,20 +30,22 @@ made as (
         tenant_id, id, request_holder, request_id, fingerprint, title, description, task_type, task_kind, role,
         stage_name, priority, workspace_id, parent_id, preferred_agent_id, preferred_worker_id, is_orchestrator_task,
         timeout_minutes, max_abandons, on_dependency_failure, depends_on, has_output_schema, retry_policy, settings,
-        input, context, role_config, environment, resource_bindings, metadata, workflow_id, work_item_id, created_at, updated_at
+        input, context, role_config, environment, resource_bindings, metadata, workflow_id, work_item_id, max_reworks,
+        requires_approval, created_at, updated_at
     )
     select $1, id, request_holder, request_id, fingerprint, title, description, task_type, task_kind, role,
            stage_name, priority, workspace_id, parent_id, preferred_agent_id, preferred_worker_id, is_orchestrator_task,
            timeout_minutes, max_abandons, on_dependency_failure, depends_on::uuid[], has_output_schema, retry_policy::json, settings::json,
-           input::json, context::json, role_config::json, environment::json, resource_bindings::json, metadata::json, workflow_id, work_item_id, clock.now, clock.now
+           input::json, context::json, role_config::json, environment::json, resource_bindings::json, metadata::json, workflow_id, work_item_id, max_reworks,
+           requires_approval, clock.now, clock.now
     from wanted, clock
     order by place
     on conflict (tenant_id, request_holder, request_id) where request_id is not null do nothing
     returning id
 ),
 born as materialized (
-    select w.*, w.is_blocked or w.is_delayed or w.gate is not null as must_wait,
-           w.gate = 'paused' and (w.is_delayed or not w.is_blocked) as is_stopped
+    select w.*, w.is_blocked or w.is_delayed or w.requires_approval or w.gate is not null as must_wait,
+           w.gate = 'paused' and (w.is_delayed or not w.is_blocked) and (w.is_delayed or not w.requires_approval) as is_stopped
     from wanted w
     join made m on m.id = w.id
 ),
@@ -51,14 +53,15 @@ waiting as (
     insert into task_waiting (
         tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
         workspace_id, workflow_id, work_item_id, has_dependants, state_changed_at, blocked_count, on_dependency_failure,
-        available_at, delay_left, held
+        available_at, delay_left, held, needs_approval
     )
     select $1, id, 0, 1, 0, 0, 0, lane, priority, 0, workspace_id, workflow_id, work_item_id, workflow_id is not null, clock.now, blocked_count, on_dependency_failure,
            case when is_stopped is not true then available_at end,
            case when is_stopped and is_delayed then extract(epoch from available_at - clock.now) end,
            case when is_stopped then 'paused'
-                when gate = 'limit_full' and not is_blocked and not is_delayed then 'limit_full'
-           end
+                when gate = 'limit_full' and not is_blocked and not is_delayed and not requires_approval then 'limit_full'
+           end,
+           requires_approval
     from born, clock
     where must_wait
 ),
@@ -84,7 +87,8 @@ told as (
     order by place
 )
 select w.place as "place!", b.id is not null as "is_made!",
-       not (w.is_blocked or w.is_delayed or w.gate is not null) as "is_ready!",
+       not (w.is_blocked or w.is_delayed or w.requires_approval or w.gate is not null) as "is_ready!",
+       w.requires_approval and not w.is_blocked and not w.is_delayed as "is_asked!",
        w.gate is not null as "is_held!"
 from wanted w
 left join born b on b.id = w.id

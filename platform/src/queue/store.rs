@@ -97,6 +97,7 @@ pub(super) async fn move_tasks(
         &column!(actor_type) as &[&str],
         &column!(actor) as &[Option<Uuid>],
         &column!(event_data) as &[Option<String>],
+        &column!(outcome.question) as &[Option<String>],
     )
     .fetch_all(db)
     .await
@@ -248,6 +249,31 @@ pub async fn unclaim(
     order.forgets_outcome = true;
     super::move_tasks(tx, tenant, &[order]).await?;
     super::settle(tx).await
+}
+
+/// Moves a task to another lane, wherever it lies.
+///
+/// # Errors
+/// Those of the database.
+pub async fn change_lane(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    task: TaskId,
+    lane: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "with queued as (update task_queue set lane = $3 where tenant_id = $1 and task_id = $2),
+         waiting as (update task_waiting set lane = $3 where tenant_id = $1 and task_id = $2),
+         leased as (update task_leases set lane = $3 where tenant_id = $1 and task_id = $2),
+         parked as (update task_parked set lane = $3 where tenant_id = $1 and task_id = $2)
+         update task_results set lane = $3 where tenant_id = $1 and task_id = $2",
+        tenant.uuid(),
+        task.uuid(),
+        lane,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Gives a waiting or ready task another priority. It goes behind those that have it already.

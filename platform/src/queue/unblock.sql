@@ -29,7 +29,10 @@ judged as materialized (
     select h.*,
            greatest(h.blocked_count - h.count, 0) as still_blocked,
            g.gate,
-           h.blocked_count - h.count <= 0 and coalesce(h.available_at <= clock_timestamp(), h.delay_left is null) as may_run
+           h.blocked_count - h.count <= 0 and coalesce(h.available_at <= clock_timestamp(), h.delay_left is null)
+               and not h.needs_approval as may_run,
+           -- The loop release_due asks the person.
+           h.blocked_count - h.count <= 0 and h.needs_approval and h.available_at is null and h.delay_left is null as is_asked
     from held_back h
     cross join lateral (
         select case when h.workflow_id is not null then task_gate($1, h.workflow_id, h.work_item_id, h.lane) end as gate
@@ -39,7 +42,7 @@ counted as (
     update task_waiting w
     set blocked_count = j.still_blocked,
         held = case when j.may_run then j.gate else w.held end,
-        available_at = case when j.may_run then null else w.available_at end
+        available_at = case when j.may_run then null when j.is_asked then clock_timestamp() else w.available_at end
     from judged j
     where w.tenant_id = $1 and w.task_id = j.task_id and not (j.may_run and j.gate is null)
 ),

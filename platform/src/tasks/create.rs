@@ -232,6 +232,13 @@ async fn place_with_others(
     let made = made.filter_map(|(member, placed)| Some((&member.task, placed.as_ref()?)));
     queue::mark(tx, tenant, made);
     let lost = lost_already(members, &placed, &states)?;
+    let asked: Vec<Order> = members
+        .iter()
+        .zip(&placed)
+        .filter(|(_, placed)| placed.is_some_and(|placed| placed.is_made && placed.is_asked))
+        .map(|(member, _)| queue::request_approval(member.task.id))
+        .collect();
+    queue::move_tasks(tx, tenant, &asked).await?;
     consequences::move_and_follow(tx, tenant, &lost).await?;
     Ok(Outcome { refusals, placed })
 }

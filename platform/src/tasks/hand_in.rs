@@ -1,8 +1,8 @@
 //! The holder gives a task up: it failed, or it is handed back.
 
 use protocol::{
-    FailTask, JsonObject, ReleaseTask, RetryPolicy, Task, TaskError, TaskId, TaskMove, TaskState,
-    TenantId,
+    AgentEscalate, FailTask, JsonObject, ReleaseTask, RetryPolicy, Task, TaskError, TaskId,
+    TaskMove, TaskState, TenantId,
 };
 use uuid::Uuid;
 
@@ -43,6 +43,9 @@ enum Why {
     Released {
         reason: Option<String>,
         progress: Option<String>,
+    },
+    Escalated {
+        question: String,
     },
 }
 
@@ -118,10 +121,46 @@ impl Member {
         })
     }
 
+    /// Checks a call for help as far as the database is not needed.
+    ///
+    /// # Errors
+    /// 422 for what does not fit, 403 for keys that act for someone else.
+    pub(super) fn escalated(
+        caller: &Caller,
+        task: TaskId,
+        body: AgentEscalate,
+    ) -> Result<Self, Error> {
+        check_length("reason", &body.reason, 1..=4000)?;
+        for (path, text, max) in [
+            ("context_summary", &body.context_summary, 4000),
+            ("work_so_far", &body.work_so_far, 8000),
+        ] {
+            if let Some(text) = text {
+                check_length(path, text, 0..=max)?;
+            }
+        }
+        let question = serde_json::json!({
+            "reason": body.reason,
+            "context_summary": body.context_summary,
+            "work_so_far": body.work_so_far,
+        });
+        let report = verdict::report_of(caller, task, body.attempt, body.agent_id, body.worker_id)?;
+        Ok(Self {
+            tenant: caller.tenant(),
+            report,
+            is_operator: caller.is_operator(),
+            workspaces: caller.workspace_filter(),
+            why: Why::Escalated {
+                question: question.to_string(),
+            },
+        })
+    }
+
     fn wanted(&self) -> TaskState {
         match self.why {
             Why::Failed { .. } => TaskState::Failed,
             Why::Released { .. } => TaskState::Ready,
+            Why::Escalated { .. } => TaskState::Escalated,
         }
     }
 
@@ -130,6 +169,7 @@ impl Member {
             + match &self.why {
                 Why::Failed { error, .. } => error.message.len(),
                 Why::Released { progress, .. } => progress.as_ref().map_or(0, String::len),
+                Why::Escalated { question } => question.len(),
             }
     }
 
@@ -187,6 +227,20 @@ impl Member {
                 order.event_data = reason
                     .as_ref()
                     .map(|reason| serde_json::json!({ "release_reason": reason }).to_string());
+                order
+            }
+            Why::Escalated { question } => {
+                let mut order = match held.is_cancelled {
+                    true => order_for_cancelled(held, None)?,
+                    false => Order::by_system(
+                        held.task,
+                        state::sources(TaskMove::Escalate),
+                        Destination::Parked(TaskState::Escalated),
+                        "escalate",
+                    ),
+                };
+                order.outcome.question = Some(question.clone());
+                order.event_data = Some(question.clone());
                 order
             }
         };
@@ -350,6 +404,10 @@ fn is_same(member: &Member, task: &Task) -> bool {
             }
         },
         Why::Released { .. } => task.state == TaskState::Ready && member.report.attempt.is_some(),
+        Why::Escalated { question } => {
+            task.state == TaskState::Escalated
+                && task.question == JsonObject::from_text(question.clone()).ok()
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //!    └──────────┴─ lease lost ────┴───────────────────┘
 //! ```
 //!
+//! What people decide is in `people`; `inbox` lists what waits for them.
+//!
 //! `attempt` counts claims. It is the fence: a report that names an older attempt changes nothing,
 //! however late and however honest it is. The whole table of moves is in [`MOVES`].
 //!
@@ -27,9 +29,14 @@ mod forget;
 mod forget_store;
 mod hand_in;
 mod holders;
+mod inbox;
+mod inbox_routes;
 mod new_task;
 mod operate;
 mod output;
+mod people;
+mod people_routes;
+mod people_store;
 mod record;
 mod retry;
 mod routes;
@@ -45,7 +52,10 @@ pub use create::CreateLane;
 pub use forget::{delete_of_workspace, forget_tasks};
 pub use hand_in::{HandInLane, fail_timed_out};
 pub use holders::Holders;
+pub use inbox_routes::inbox_routes;
+pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
+pub use people_routes::people_routes;
 pub use routes::routes;
 pub use start::StartLane;
 pub use state::{MOVES, states_before};

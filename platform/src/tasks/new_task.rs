@@ -14,6 +14,8 @@ use crate::queue::{self, NewTask};
 const DEPENDENCIES_MAX: usize = 10_000;
 /// How often a holder may fall silent over a task before it fails, unless the task says so.
 const ABANDONS_MAX: i32 = 3;
+/// How often a task may be sent back for changes before it fails, unless the task says so.
+pub const REWORKS_MAX: i32 = 10;
 
 /// A task to be made.
 pub struct Member {
@@ -104,6 +106,8 @@ impl Member {
             is_orchestrator_task,
             timeout_minutes: body.timeout_minutes.unwrap_or(limits.task_timeout_minutes),
             max_abandons: body.max_abandons.unwrap_or(ABANDONS_MAX),
+            max_reworks: body.max_reworks.unwrap_or(REWORKS_MAX),
+            requires_approval: body.requires_approval.unwrap_or(false),
             on_dependency_failure: body
                 .on_dependency_failure
                 .unwrap_or(protocol::OnDependencyFailure::Fail)
@@ -143,6 +147,7 @@ impl Member {
     pub(super) fn concerns_others(&self) -> bool {
         !self.task.depends_on.is_empty()
             || self.task.workflow_id.is_some()
+            || self.task.requires_approval
             || self.task.parent_id.is_some()
             || self.subject.is_some()
             || self.task.preferred_agent_id.is_some()
@@ -153,6 +158,7 @@ impl Member {
         self.task.depends_on.is_empty()
             && self.task.available_at.is_none()
             && self.task.workflow_id.is_none()
+            && !self.task.requires_approval
     }
 }
 
@@ -179,6 +185,7 @@ fn check(body: &CreateTask) -> Result<(), Error> {
     }
     check_range("timeout_minutes", body.timeout_minutes, 1..=240)?;
     check_range("max_abandons", body.max_abandons, 0..=100)?;
+    check_range("max_reworks", body.max_reworks, 0..=100)?;
     check_range("max_retries", body.max_retries, 0..=10)?;
     check_range("max_iterations", body.max_iterations, 1..=i32::MAX)?;
     check_range("llm_max_retries", body.llm_max_retries, 1..=i32::MAX)?;

@@ -165,7 +165,7 @@ pub(super) async fn cancel_task(
     }
 }
 
-fn order(
+pub(super) fn order(
     write: &Write,
     id: TaskId,
     from: Vec<TaskState>,
@@ -178,7 +178,7 @@ fn order(
     order
 }
 
-async fn move_one(write: &mut Write, id: TaskId, order: Order) -> Result<Moved, Error> {
+pub(super) async fn move_one(write: &mut Write, id: TaskId, order: Order) -> Result<Moved, Error> {
     // A key restricted to workspaces must not reach beyond them.
     read(write, id).await?;
     let tenant = write.caller().tenant();
@@ -186,7 +186,7 @@ async fn move_one(write: &mut Write, id: TaskId, order: Order) -> Result<Moved, 
     Ok(moved.pop().expect("one answer per order"))
 }
 
-async fn read(write: &mut Write, id: TaskId) -> Result<Task, Error> {
+pub(super) async fn read(write: &mut Write, id: TaskId) -> Result<Task, Error> {
     let tenant = write.caller().tenant();
     let workspaces = write.caller().workspace_filter();
     store::record(write.conn(), tenant, id, workspaces.as_deref()).await

@@ -400,7 +400,7 @@ async fn release_task(
     reply(app.lanes.hand_in.run(member).await??)
 }
 
-fn reply(reported: Reported) -> Result<Reply<Task>, Error> {
+pub(super) fn reply(reported: Reported) -> Result<Reply<Task>, Error> {
     let reply = Reply::ok(reported.task)?;
     Ok(if reported.is_replay {
         reply.replay()

@@ -55,17 +55,24 @@ pub const MOVES: &[(TaskState, TaskMove, TaskState)] = &[
     (Completed, RequestChanges, Ready),
     (Failed, RequestChanges, Ready),
     (Cancelled, RequestChanges, Ready),
+    // After as many reworks as the task allows.
+    (AwaitingApproval, RequestChanges, Failed),
+    (OutputPendingAssessment, RequestChanges, Failed),
+    (Completed, RequestChanges, Failed),
+    (Failed, RequestChanges, Failed),
+    (Cancelled, RequestChanges, Failed),
     (Pending, Skip, Completed),
     (Ready, Skip, Completed),
     (AwaitingApproval, Skip, Completed),
     (OutputPendingAssessment, Skip, Completed),
     (Failed, Skip, Completed),
     (Cancelled, Skip, Completed),
-    (Pending, Reassign, Ready),
+    // What has not come as far as that goes on waiting.
+    (Pending, Reassign, Pending),
     (Ready, Reassign, Ready),
     (Claimed, Reassign, Ready),
     (InProgress, Reassign, Ready),
-    (AwaitingApproval, Reassign, Ready),
+    (AwaitingApproval, Reassign, AwaitingApproval),
     (OutputPendingAssessment, Reassign, Ready),
     (Failed, Reassign, Ready),
     (Cancelled, Reassign, Ready),
@@ -73,15 +80,31 @@ pub const MOVES: &[(TaskState, TaskMove, TaskState)] = &[
     (InProgress, Escalate, Escalated),
     (Failed, Escalate, Escalated),
     (Escalated, ResolveEscalation, Ready),
-    (Escalated, ResolveEscalation, Completed),
     (OutputPendingAssessment, OverrideOutput, Completed),
     (Failed, OverrideOutput, Completed),
     (Cancelled, OverrideOutput, Completed),
     (Completed, OverrideOutput, Completed),
 ];
 
-/// The moves a caller can ask for in this release, by a route of the same name.
-const OFFERED: &[TaskMove] = &[Claim, Start, Complete, Fail, Release, Retry, Cancel];
+/// The moves a caller can ask for, by a route of the same name.
+const OFFERED: &[TaskMove] = &[
+    Claim,
+    Start,
+    Complete,
+    Fail,
+    Release,
+    Approve,
+    ApproveOutput,
+    Retry,
+    Cancel,
+    Reject,
+    RequestChanges,
+    Skip,
+    Reassign,
+    Escalate,
+    ResolveEscalation,
+    OverrideOutput,
+];
 
 /// The states from which a move is possible.
 pub(super) fn sources(wanted: TaskMove) -> Vec<TaskState> {
@@ -137,8 +160,11 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_task_can_be_claimed_or_cancelled() {
-        assert_eq!(actions(Ready), [Claim, Cancel]);
-        assert_eq!(actions(Claimed), [Start, Fail, Release, Cancel]);
+    fn what_can_be_asked_for_depends_on_the_state() {
+        assert_eq!(actions(Ready), [Claim, Cancel, Skip, Reassign]);
+        assert_eq!(
+            actions(Claimed),
+            [Start, Fail, Release, Cancel, Reject, Reassign, Escalate]
+        );
     }
 }

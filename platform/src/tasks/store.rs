@@ -26,7 +26,8 @@ macro_rules! select_records {
                       error, metrics, git_info, verification, role_config as "role_config!", environment as "environment!",
                       metadata as "metadata!", retry_policy, settings as "settings!", request_id,
                       is_orchestrator_task as "is_orchestrator_task!", timeout_minutes as "timeout_minutes!",
-                      max_abandons as "max_abandons!", preferred_agent_id, preferred_worker_id,
+                      max_abandons as "max_abandons!", max_reworks as "max_reworks!", requires_approval as "requires_approval!",
+                      question, preferred_agent_id, preferred_worker_id,
                       created_at as "created_at!", updated_at as "updated_at!"
                from task_records t "#
                 + $rest,

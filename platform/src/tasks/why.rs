@@ -89,7 +89,7 @@ pub(super) async fn explain_task(
             why.reason = WhyReason::WaitingForPerson;
             why.message = match task.state {
                 TaskState::OutputPendingAssessment => {
-                    "its output waits for a person: `verification` of the task tells what is wrong with it; retry it with force, or cancel it"
+                    "its output waits for a person: `verification` of the task tells what is wrong with it; approve the output, reject it, request changes, or give another one"
                 }
                 TaskState::Escalated => "the holder asked for help: somebody has to answer",
                 _ => "somebody has to approve it before it runs",

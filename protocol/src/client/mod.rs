@@ -7,10 +7,12 @@
 //! The methods stand beside the domain they belong to; here is what all of them share.
 
 mod agents;
+mod approvals;
 mod error;
 mod events;
 mod keys;
 mod logs;
+mod people;
 mod playbooks;
 mod sse;
 mod system;

@@ -118,6 +118,8 @@ fn task(role: &str, title: String, request_id: String) -> CreateTask {
         }),
         // A worker may be killed any number of times.
         max_abandons: Some(20),
+        max_reworks: None,
+        requires_approval: None,
         task_kind: None,
         description: None,
         priority: None,

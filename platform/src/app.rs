@@ -95,7 +95,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::agents::routes::routes(),
         tasks::routes(),
         tasks::people_routes(),
-        tasks::inbox_routes(),
+        crate::approvals::routes(),
         crate::workspaces::routes(),
         crate::playbooks::routes(),
         crate::events::routes(),

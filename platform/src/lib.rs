@@ -7,6 +7,7 @@ extern crate stint_protocol as protocol;
 
 pub mod agents;
 pub mod app;
+pub mod approvals;
 pub mod auth;
 pub mod batch;
 pub mod config;

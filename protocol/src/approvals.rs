@@ -5,7 +5,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::enums::words;
-use crate::{Json, JsonObject, TaskId, TaskState, Timestamp, WorkItemId, WorkflowId, WorkspaceId};
+use crate::{
+    Json, JsonObject, TaskId, TaskState, TenantId, Timestamp, WorkItemId, WorkflowId, WorkspaceId,
+};
 
 words! {
     /// What a person has to decide.
@@ -36,6 +38,8 @@ pub struct Approval {
     pub id: Uuid,
     /// What has to be decided.
     pub kind: ApprovalKind,
+    /// Whose it is.
+    pub tenant_id: TenantId,
     /// The task it is about.
     pub task_id: TaskId,
     /// The workflow it belongs to.

@@ -7,7 +7,7 @@
 //!    └──────────┴─ lease lost ────┴───────────────────┘
 //! ```
 //!
-//! What people decide is in `people`; `inbox` lists what waits for them.
+//! What people decide is in `people`; `approvals` lists what waits for them.
 //!
 //! `attempt` counts claims. It is the fence: a report that names an older attempt changes nothing,
 //! however late and however honest it is. The whole table of moves is in [`MOVES`].
@@ -29,8 +29,6 @@ mod forget;
 mod forget_store;
 mod hand_in;
 mod holders;
-mod inbox;
-mod inbox_routes;
 mod new_task;
 mod operate;
 mod output;
@@ -52,13 +50,20 @@ pub use create::CreateLane;
 pub use forget::{delete_of_workspace, forget_tasks};
 pub use hand_in::{HandInLane, fail_timed_out};
 pub use holders::Holders;
-pub use inbox_routes::inbox_routes;
 pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
+pub(crate) use operate::read;
+pub(crate) use output::output_faults;
+pub(crate) use people::{
+    approve_task, approve_task_output, override_task_output, reject_task, replace_input,
+    request_task_changes, resolve_task_escalation,
+};
 pub use people_routes::people_routes;
+pub(crate) use people_store::{Waiting, waiting_for_people};
 pub use routes::routes;
 pub use start::StartLane;
 pub use state::{MOVES, states_before};
+pub(crate) use store::record;
 
 /// The members of a batch, tenant by tenant, with their places in it.
 ///

@@ -186,7 +186,7 @@ pub(super) async fn move_one(write: &mut Write, id: TaskId, order: Order) -> Res
     Ok(moved.pop().expect("one answer per order"))
 }
 
-pub(super) async fn read(write: &mut Write, id: TaskId) -> Result<Task, Error> {
+pub(crate) async fn read(write: &mut Write, id: TaskId) -> Result<Task, Error> {
     let tenant = write.caller().tenant();
     let workspaces = write.caller().workspace_filter();
     store::record(write.conn(), tenant, id, workspaces.as_deref()).await

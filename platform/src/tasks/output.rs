@@ -29,7 +29,7 @@ pub(super) fn output_schema(
 }
 
 /// What is wrong with an output, the first ten faults; empty when it fits.
-pub(super) fn output_faults(role_config: &str, output: &str) -> Result<Vec<String>, Error> {
+pub(crate) fn output_faults(role_config: &str, output: &str) -> Result<Vec<String>, Error> {
     let role_config = JsonObject::from_text(role_config.to_owned())?;
     let Some(schema) = output_schema(&role_config)? else {
         return Ok(Vec::new());

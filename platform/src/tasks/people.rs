@@ -24,18 +24,18 @@ const WORDS_MAX: usize = 4000;
 const AT_THE_END: Destination = Destination::Ready { keeps_place: false };
 
 /// Lets a task run.
-pub(super) async fn approve_task(write: &mut Write, id: TaskId) -> Result<Task, Error> {
+pub(crate) async fn approve_task(write: &mut Write, id: TaskId) -> Result<Task, Error> {
     decide(write, id, TaskMove::Approve, AT_THE_END, |_| {}).await
 }
 
 /// Accepts an output: the task is completed, with all that follows.
-pub(super) async fn approve_task_output(write: &mut Write, id: TaskId) -> Result<Task, Error> {
+pub(crate) async fn approve_task_output(write: &mut Write, id: TaskId) -> Result<Task, Error> {
     let to = Destination::Ended(TaskState::Completed);
     decide(write, id, TaskMove::ApproveOutput, to, |_| {}).await
 }
 
 /// Refuses a task or its output: it fails, and keeps the output for people to look at.
-pub(super) async fn reject_task(
+pub(crate) async fn reject_task(
     write: &mut Write,
     id: TaskId,
     body: RejectTask,
@@ -50,7 +50,7 @@ pub(super) async fn reject_task(
 }
 
 /// Wants a task done again. After as many reworks as it allows it fails.
-pub(super) async fn request_task_changes(
+pub(crate) async fn request_task_changes(
     write: &mut Write,
     id: TaskId,
     body: RequestChanges,
@@ -90,10 +90,19 @@ pub(super) async fn request_task_changes(
     let told = json!({ "cycle": cycle, "feedback": body.feedback, "output": before.output });
     tell_next_attempt(write, &before, "rework", told).await?;
     if let Some(input) = &body.override_input {
-        let tenant = write.caller().tenant();
-        store::replace_input(write.conn(), tenant, id, input.text()).await?;
+        replace_input(write, id, input).await?;
     }
     read(write, id).await
+}
+
+/// Gives a task another input.
+pub(crate) async fn replace_input(
+    write: &mut Write,
+    id: TaskId,
+    input: &JsonObject,
+) -> Result<(), Error> {
+    let tenant = write.caller().tenant();
+    store::replace_input(write.conn(), tenant, id, input.text()).await
 }
 
 /// Passes over a task: it counts as completed.
@@ -108,7 +117,7 @@ pub(super) async fn skip_task(
 }
 
 /// Gives the output of a task by hand: it counts as completed.
-pub(super) async fn override_task_output(
+pub(crate) async fn override_task_output(
     write: &mut Write,
     id: TaskId,
     body: OverrideOutput,
@@ -212,7 +221,7 @@ pub(super) async fn answer_task_escalation(
 }
 
 /// Answers a call for help, and lets the task go on with a new attempt.
-pub(super) async fn resolve_task_escalation(
+pub(crate) async fn resolve_task_escalation(
     write: &mut Write,
     id: TaskId,
     body: AnswerEscalation,

@@ -47,16 +47,16 @@ pub(super) async fn prefer(
 }
 
 /// Which waiting tasks are wanted.
-pub(super) struct Waiting<'a> {
-    pub(super) states: &'a [&'a str],
-    pub(super) workspaces: Option<Vec<Uuid>>,
-    pub(super) workflow: Option<Uuid>,
-    pub(super) limit: i64,
-    pub(super) offset: i64,
+pub(crate) struct Waiting<'a> {
+    pub(crate) states: &'a [&'a str],
+    pub(crate) workspaces: Option<Vec<Uuid>>,
+    pub(crate) workflow: Option<Uuid>,
+    pub(crate) limit: i64,
+    pub(crate) offset: i64,
 }
 
 /// A page of the tasks that wait for a person, the oldest first, and how many there are in all.
-pub(super) async fn waiting_for_people(
+pub(crate) async fn waiting_for_people(
     db: &mut PgConnection,
     tenant: TenantId,
     wanted: &Waiting<'_>,

@@ -55,7 +55,7 @@ pub(super) async fn records(
 }
 
 /// One task, if a key restricted to these workspaces may see it.
-pub(super) async fn record(
+pub(crate) async fn record(
     db: &mut PgConnection,
     tenant: TenantId,
     id: TaskId,

@@ -9,15 +9,15 @@ use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::people_store::{self, Waiting};
-use super::{inbox, store};
+use super::decide;
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, PageQuery, Path, Query, Reply, Routes};
+use crate::tasks;
 
 /// Who may call what.
-pub fn inbox_routes() -> Routes {
+pub fn routes() -> Routes {
     Routes::new("approvals")
         .route(AtLeast(Agent), routes!(list_approvals))
         .route(AtLeast(Agent), routes!(get_approval))
@@ -49,25 +49,24 @@ async fn list_approvals(
     Query(query): Query<ApprovalQuery>,
 ) -> Result<Reply<Page<Approval>>, Error> {
     let page = PageQuery::of(query.page, query.per_page)?;
-    let states: Vec<&str> = inbox::STATES
+    let states: Vec<&str> = decide::STATES
         .iter()
         .filter(|(kind, _)| query.kind.is_none_or(|wanted| wanted == *kind))
         .map(|(_, state)| state.as_str())
         .collect();
     let mut db = app.db.reader().await?;
-    let wanted = Waiting {
+    let wanted = tasks::Waiting {
         states: &states,
         workspaces: caller.workspace_filter(),
         workflow: query.workflow_id,
         limit: page.per_page(),
         offset: page.offset(),
     };
-    let (tasks, total) =
-        people_store::waiting_for_people(&mut db, caller.tenant(), &wanted).await?;
+    let (tasks, total) = tasks::waiting_for_people(&mut db, caller.tenant(), &wanted).await?;
     // One that was decided in this moment is not shown.
     let approvals = tasks
         .into_iter()
-        .filter_map(|task| inbox::approval_of(task).ok());
+        .filter_map(|task| decide::approval_of(task).ok());
     Reply::page(approvals.collect(), total, page)
 }
 
@@ -80,8 +79,8 @@ async fn get_approval(
 ) -> Result<Reply<Approval>, Error> {
     let mut db = app.db.reader().await?;
     let workspaces = caller.workspace_filter();
-    let task = store::record(&mut db, caller.tenant(), id, workspaces.as_deref()).await?;
-    Reply::ok(inbox::approval_of(task)?)
+    let task = tasks::record(&mut db, caller.tenant(), id, workspaces.as_deref()).await?;
+    Reply::ok(decide::approval_of(task)?)
 }
 
 /// Decides about something that waits for a person.
@@ -93,6 +92,6 @@ async fn decide_approval(
     command: Command<DecideApproval>,
 ) -> Result<Reply<ApprovalDecided>, Error> {
     let (mut write, body) = command.begin(&app).await?;
-    let decided = inbox::decide_approval(&mut write, id, body).await?;
+    let decided = decide::decide_approval(&mut write, id, body).await?;
     write.commit(StatusCode::OK, decided).await
 }

@@ -1,6 +1,4 @@
-//! The inbox: one list of whatever waits for a person, and one way to decide.
-//!
-//! A decision is the same operation as the task's own route; here it needs no knowledge of states.
+//! One way to decide: by the operation of the task's own route, without knowledge of its states.
 
 use protocol::{
     AnswerEscalation, Approval, ApprovalAction, ApprovalDecided, ApprovalKind, DecideApproval,
@@ -8,10 +6,9 @@ use protocol::{
     TaskState,
 };
 
-use super::operate::read;
-use super::{output, people, store};
 use crate::error::{Error, Refused};
 use crate::http::Write;
+use crate::tasks;
 
 /// The states in which a task waits for a person.
 pub(super) const STATES: &[(ApprovalKind, TaskState)] = &[
@@ -53,6 +50,7 @@ pub(super) fn approval_of(task: Task) -> Result<Approval, Error> {
     Ok(Approval {
         id: task.id.uuid(),
         kind,
+        tenant_id: task.tenant_id,
         task_id: task.id,
         workflow_id: task.workflow_id,
         work_item_id: task.work_item_id,
@@ -75,7 +73,7 @@ pub(super) async fn decide_approval(
     id: TaskId,
     body: DecideApproval,
 ) -> Result<ApprovalDecided, Error> {
-    let before = read(write, id).await?;
+    let before = tasks::read(write, id).await?;
     let Some(kind) = kind_of(&before) else {
         return Err(Refused::new(
             ErrorCode::Conflict,
@@ -116,7 +114,7 @@ pub(super) async fn decide_approval(
     let task = match (action, kind) {
         (ApprovalAction::Reject, _) => {
             let request_id = None;
-            people::reject_task(
+            tasks::reject_task(
                 write,
                 id,
                 RejectTask {
@@ -131,19 +129,18 @@ pub(super) async fn decide_approval(
                 feedback,
                 ..RequestChanges::default()
             };
-            people::request_task_changes(write, id, changes).await?
+            tasks::request_task_changes(write, id, changes).await?
         }
         (ApprovalAction::Approve, ApprovalKind::TaskApproval) => {
             if let Some(input) = &body.fields {
-                let tenant = write.caller().tenant();
-                store::replace_input(write.conn(), tenant, id, input.text()).await?;
+                tasks::replace_input(write, id, input).await?;
             }
-            people::approve_task(write, id).await?
+            tasks::approve_task(write, id).await?
         }
         (ApprovalAction::Approve, ApprovalKind::OutputAssessment) => match body.fields {
-            None => people::approve_task_output(write, id).await?,
+            None => tasks::approve_task_output(write, id).await?,
             Some(fields) => {
-                let faults = output::output_faults(before.role_config.text(), fields.text())?;
+                let faults = tasks::output_faults(before.role_config.text(), fields.text())?;
                 if let Some(fault) = faults.first() {
                     return Err(Error::field(
                         "fields",
@@ -155,7 +152,7 @@ pub(super) async fn decide_approval(
                     reason: "edited with the approval".to_owned(),
                     request_id: None,
                 };
-                people::override_task_output(write, id, edited).await?
+                tasks::override_task_output(write, id, edited).await?
             }
         },
         (ApprovalAction::Approve, ApprovalKind::Escalation) => {
@@ -163,7 +160,7 @@ pub(super) async fn decide_approval(
                 instructions: feedback,
                 ..AnswerEscalation::default()
             };
-            people::resolve_task_escalation(write, id, answer).await?
+            tasks::resolve_task_escalation(write, id, answer).await?
         }
     };
     Ok(ApprovalDecided {

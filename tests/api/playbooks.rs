@@ -458,3 +458,28 @@ fn a_version_without_runs_is_deleted() {
         assert_eq!(versions(t, second.id).await, [(2, Published, true)]);
     });
 }
+
+#[test]
+fn a_key_that_is_restricted_to_workspaces_changes_no_playbook() {
+    test(async |t| {
+        let body = json!({ "name": "A", "outcome": "x", "definition": {} });
+        let made = make(t, body.clone()).await;
+        let key = json!({ "scope": "admin", "workspace_ids": [uuid::Uuid::new_v4()] });
+        let key = serde_json::from_value(key).unwrap();
+        let key = t.admin().create_key(&key).await.unwrap().api_key;
+        let bound = t.first().client(&key);
+        bound.get_playbook(made.id).await.unwrap();
+        let why = ReasonCode::OutsideWorkspaces;
+        refused_because(bound.create_playbook(&new(body)).await, why);
+        let changed = bound
+            .update_playbook(made.id, &change(json!({ "name": "B" })))
+            .await;
+        refused_because(changed, why);
+        let archive = ArchivePlaybook {
+            archived: true,
+            request_id: None,
+        };
+        refused_because(bound.archive_playbook(made.id, &archive).await, why);
+        refused_because(bound.delete_playbook(made.id).await, why);
+    });
+}

@@ -2,7 +2,7 @@
 
 use protocol::{ErrorCode, Playbook, PlaybookId, PlaybookStatus};
 
-use super::{no_such_playbook, store, tell};
+use super::{must_reach_all, no_such_playbook, store, tell};
 use crate::error::{Error, Refused};
 use crate::http::Write;
 
@@ -16,6 +16,7 @@ pub(super) async fn archive_playbook(
     archived: bool,
 ) -> Result<Playbook, Error> {
     let caller = write.caller().clone();
+    must_reach_all(&caller)?;
     let tenant = caller.tenant();
     let found = store::read(write.conn(), tenant, id).await?;
     let found = found.ok_or_else(|| no_such_playbook(id))?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::definition::Definition;
 use super::store::{self, Facts};
-use super::{bad_definition, no_such_playbook, tell};
+use super::{bad_definition, must_reach_all, no_such_playbook, tell};
 use crate::error::Error;
 use crate::http::{Write, check_length, refuse_secrets};
 
@@ -44,6 +44,7 @@ pub(super) async fn create_playbook(
         return Err(Error::field(field, message));
     }
     let caller = write.caller().clone();
+    must_reach_all(&caller)?;
     store::lock_family(write.conn(), caller.tenant(), &slug).await?;
     if store::newest_version(write.conn(), caller.tenant(), &slug).await? > 0 {
         let message = format!("there is a playbook {slug:?} already");
@@ -82,6 +83,7 @@ pub(super) async fn update_playbook(
     left_out: LeftOut,
 ) -> Result<Playbook, Error> {
     let caller = write.caller().clone();
+    must_reach_all(&caller)?;
     let tenant = caller.tenant();
     let old = store::read(write.conn(), tenant, id).await?;
     let old = old.ok_or_else(|| no_such_playbook(id))?;

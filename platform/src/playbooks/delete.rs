@@ -2,7 +2,7 @@
 
 use protocol::{ErrorCode, PlaybookId, ReasonCode};
 
-use super::{no_such_playbook, store, tell};
+use super::{must_reach_all, no_such_playbook, store, tell};
 use crate::error::{Error, Refused};
 use crate::http::Write;
 
@@ -12,6 +12,7 @@ use crate::http::Write;
 /// 404; 409 `in_use` while a run refers to it.
 pub(super) async fn delete_playbook(write: &mut Write, id: PlaybookId) -> Result<(), Error> {
     let caller = write.caller().clone();
+    must_reach_all(&caller)?;
     let tenant = caller.tenant();
     let found = store::read(write.conn(), tenant, id).await?;
     let found = found.ok_or_else(|| no_such_playbook(id))?;

@@ -37,6 +37,20 @@ fn no_such_playbook(id: PlaybookId) -> Error {
     Error::not_found("playbook", id)
 }
 
+/// Refuses changes by a key that is restricted to workspaces: a playbook is the whole tenant's.
+///
+/// # Errors
+/// 403 `outside_workspaces`.
+fn must_reach_all(caller: &Caller) -> Result<(), Error> {
+    if caller.identity().workspaces.is_empty() {
+        return Ok(());
+    }
+    Err(Error::forbidden(
+        protocol::ReasonCode::OutsideWorkspaces,
+        "playbooks belong to every workspace, and this key is restricted to some; use another key",
+    ))
+}
+
 /// 422 that names every mistake of a definition.
 fn bad_definition(mistakes: &[Mistake]) -> Error {
     let Some(first) = mistakes.first() else {

@@ -71,7 +71,12 @@ impl Parameters {
         }
         for parameter in &self.list {
             let known = members.entry(parameter.slug.clone());
-            known.or_insert(Type::Text);
+            // What need not be given may be null.
+            known.or_insert(if parameter.required {
+                Type::Text
+            } else {
+                Type::Any
+            });
         }
         Type::Object { members, is_closed }
     }
@@ -120,7 +125,10 @@ pub struct ParameterFault {
     pub message: String,
 }
 
-/// Checks what a launch gives, and returns what the run then reads as `input`: texts are trimmed.
+/// Checks what a launch gives, and returns what the run then reads as `input`.
+///
+/// Texts are trimmed. What the list names and the launch leaves out is null; what the schema names with a
+/// `default` has that.
 ///
 /// # Errors
 /// What is wrong, field by field.
@@ -172,6 +180,15 @@ pub fn check_parameters(
         }
     }
     if let Some(schema) = &parameters.schema {
+        let described = schema.get("properties").and_then(Value::as_object);
+        for (name, property) in described.into_iter().flatten() {
+            if let Some(default) = property
+                .get("default")
+                .filter(|_| !taken.contains_key(name))
+            {
+                taken.insert(name.clone(), default.clone());
+            }
+        }
         let whole = Value::Object(taken.clone());
         // It was checked when the playbook was stored.
         if let Ok(validator) = jsonschema::validator_for(schema) {
@@ -182,6 +199,9 @@ pub fn check_parameters(
         }
     }
     if faults.is_empty() {
+        for parameter in &parameters.list {
+            taken.entry(parameter.slug.clone()).or_insert(Value::Null);
+        }
         Ok(taken)
     } else {
         faults.truncate(FAULTS_MAX);
@@ -217,6 +237,8 @@ mod tests {
     fn texts_are_trimmed_and_what_is_required_must_be_there() {
         let taken = check(&form(), json!({"folder": " /srv ", "title": ""})).unwrap();
         assert_eq!(taken, json!({"folder": "/srv", "title": ""}));
+        let taken = check(&form(), json!({"folder": "x"})).unwrap();
+        assert_eq!(taken, json!({"folder": "x", "title": null}));
         assert_eq!(
             check(&form(), json!({})).unwrap_err(),
             ["parameters.folder"]
@@ -239,12 +261,12 @@ mod tests {
             list: vec![],
             schema: Some(json!({
                 "type": "object", "required": ["n"], "additionalProperties": false,
-                "properties": {"n": {"type": "integer"}, "files": {"type": "array", "items": {"type": "string"}}},
+                "properties": {"n": {"type": "integer"}, "m": {"type": "integer", "default": 7}, "files": {"type": "array", "items": {"type": "string"}}},
             })),
         };
         assert_eq!(
             check(&parameters, json!({"n": 1})).unwrap(),
-            json!({"n": 1})
+            json!({"n": 1, "m": 7})
         );
         let faults = check(&parameters, json!({"n": "x", "files": ["a", 2]})).unwrap_err();
         assert_eq!(faults, ["parameters.files.1", "parameters.n"]);

@@ -3,7 +3,7 @@
 use protocol::{ErrorCode, Playbook, PlaybookId, PlaybookStatus, PublishPlaybook};
 
 use super::store::{self, Facts};
-use super::{change, no_such_playbook, tell};
+use super::{change, must_reach_all, no_such_playbook, tell};
 use crate::error::{Error, Refused};
 use crate::http::Write;
 
@@ -17,6 +17,7 @@ pub(super) async fn publish_playbook(
     wanted: PublishPlaybook,
 ) -> Result<Playbook, Error> {
     let caller = write.caller().clone();
+    must_reach_all(&caller)?;
     let tenant = caller.tenant();
     let draft = store::read(write.conn(), tenant, id).await?;
     let draft = draft.ok_or_else(|| no_such_playbook(id))?;

@@ -107,7 +107,7 @@ create table workflow_steps (
 ) with (fillfactor = 80);
 create index workflow_steps_startable on workflow_steps (tenant_id, workflow_id, step_id) where state = 'pending' and unmet = 0;
 create index workflow_steps_open on workflow_steps (tenant_id, workflow_id, step_id) where state in ('running', 'waiting');
-create index workflow_steps_failed on workflow_steps (tenant_id, workflow_id, step_id) where state = 'failed' and not is_forgiven;
+create index workflow_steps_failed on workflow_steps (tenant_id, workflow_id, step_id) where state in ('failed', 'cancelled') and not is_forgiven;
 create index workflow_steps_stage on workflow_steps (tenant_id, workflow_id, stage_name) where stage_name is not null and state in ('pending', 'running', 'waiting', 'failed');
 create index workflow_steps_asking on workflow_steps (tenant_id, workflow_id, step_id) where state = 'waiting';
 create index workflow_steps_expiry on workflow_steps (expires_at) where expires_at is not null and state = 'waiting';

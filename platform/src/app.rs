@@ -94,6 +94,8 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::workers::routes::routes(),
         crate::agents::routes::routes(),
         tasks::routes(),
+        crate::workflows::routes(),
+        crate::work_items::routes(),
         tasks::people_routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),

@@ -158,6 +158,10 @@ pub struct RetentionConfig {
     #[arg(long, env = "STINT_TASK_RETENTION_DAYS", default_value_t = 30)]
     pub task_retention_days: i32,
 
+    /// Days that ended runs are kept, with their work items and tasks.
+    #[arg(long, env = "STINT_WORKFLOW_RETENTION_DAYS", default_value_t = 30)]
+    pub workflow_retention_days: i32,
+
     /// Days that events are kept.
     #[arg(long, env = "STINT_EVENT_RETENTION_DAYS", default_value_t = 30)]
     pub event_retention_days: i32,

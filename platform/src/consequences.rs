@@ -3,10 +3,12 @@
 //! Read top to bottom. Plain calls, no subscribers, no ordering to guess.
 
 use protocol::{TaskError, TaskId, TaskState, TenantId};
+use uuid::Uuid;
 
 use crate::db::Tx;
 use crate::error::Error;
 use crate::queue::{self, Destination, Moved, Order, Run};
+use crate::workflows::{self, TaskChange};
 
 /// A task that reached a final state and whose end concerns others.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +21,7 @@ pub struct FinishedTask {
     pub run: Option<Run>,
 }
 
-/// Moves tasks, and carries out what follows for others.
+/// Moves tasks, and carries out what follows for others. The runs that they belong to are locked first.
 ///
 /// # Errors
 /// Those of the database.
@@ -28,16 +30,35 @@ pub async fn move_and_follow(
     tenant: TenantId,
     orders: &[Order],
 ) -> Result<Vec<Moved>, Error> {
+    let tasks: Vec<Uuid> = orders.iter().map(|order| order.task.uuid()).collect();
+    if !tasks.is_empty() {
+        workflows::lock_runs_of(tx, tenant, &tasks).await?;
+    }
+    move_held_and_follow(tx, tenant, orders).await
+}
+
+/// Like [`move_and_follow`], for who has locked the tasks, and before them the runs that they belong to.
+///
+/// # Errors
+/// Those of the database.
+pub async fn move_held_and_follow(
+    tx: &mut Tx,
+    tenant: TenantId,
+    orders: &[Order],
+) -> Result<Vec<Moved>, Error> {
     let moved = queue::move_tasks(tx, tenant, orders).await?;
-    tasks_finished(tx, tenant, &finished(orders, &moved)).await?;
+    let reopened = changes(orders, &moved).filter(|change| !change.state.is_final());
+    let reopened = reopened.collect();
+    follow(tx, tenant, &finished(orders, &moved), reopened).await?;
     Ok(moved)
 }
 
-/// Tasks reached a final state. Runs in the transaction that moved them.
+/// Tasks reached a final state. Runs in the transaction that moved them, after the runs that they belong
+/// to were locked.
 ///
 /// Dependants of a completed task are counted off. Those of a failed or cancelled one follow their own
-/// policy: run all the same, fail, or be cancelled, which is an end with consequences of its own. Last of
-/// all the gates of the runs are settled: what has ended left room for others.
+/// policy: run all the same, fail, or be cancelled, which is an end with consequences of its own. Then the
+/// runs go on. Last of all their gates are settled: what has ended left room for others.
 ///
 /// # Errors
 /// Those of the database.
@@ -46,8 +67,24 @@ pub async fn tasks_finished(
     tenant: TenantId,
     tasks: &[FinishedTask],
 ) -> Result<(), Error> {
+    follow(tx, tenant, tasks, Vec::new()).await
+}
+
+async fn follow(
+    tx: &mut Tx,
+    tenant: TenantId,
+    tasks: &[FinishedTask],
+    mut changed: Vec<TaskChange>,
+) -> Result<(), Error> {
     let mut open = tasks.to_vec();
     while !open.is_empty() {
+        changed.extend(open.iter().filter_map(|ended| {
+            Some(TaskChange {
+                task: ended.task,
+                workflow: ended.run?.workflow,
+                state: ended.state,
+            })
+        }));
         let ids = |completed: bool| -> Vec<TaskId> {
             let chosen = open
                 .iter()
@@ -72,7 +109,33 @@ pub async fn tasks_finished(
             open = finished(&orders, &moved);
         }
     }
+    if !changed.is_empty() {
+        workflows::tasks_moved(tx, tenant, &changed).await?;
+    }
     queue::settle(tx).await
+}
+
+/// Tasks of runs that have ended, or are open again after their end.
+fn changes<'m>(
+    orders: &'m [Order],
+    moved: &'m [Moved],
+) -> impl Iterator<Item = TaskChange> + use<'m> {
+    orders.iter().zip(moved).filter_map(|(order, moved)| {
+        let Moved::Yes {
+            from,
+            run: Some(run),
+            ..
+        } = moved
+        else {
+            return None;
+        };
+        let state = order.to.state();
+        (from.is_final() || state.is_final()).then_some(TaskChange {
+            task: order.task,
+            workflow: run.workflow,
+            state,
+        })
+    })
 }
 
 /// Those of the moved tasks that ended and concern others.

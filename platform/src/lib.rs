@@ -30,5 +30,7 @@ pub mod start;
 pub mod system;
 pub mod tasks;
 pub mod tenants;
+pub mod work_items;
 pub mod workers;
+pub mod workflows;
 pub mod workspaces;

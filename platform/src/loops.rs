@@ -69,6 +69,8 @@ pub const LOOPS: &[Loop] = table! {
     "time_out_tasks",    seconds(5),    queue::time_out_tasks;
     "look_for_work",     seconds(2),    queue::look_for_work;
     "settle_gates",      seconds(60),   queue::settle_gates;
+    "expire_approvals",  seconds(30),   crate::workflows::expire_approvals;
+    "forget_workflows",  seconds(900),  crate::workflows::forget_workflows;
     "forget_tasks",      seconds(900),  crate::tasks::forget_tasks;
     "forget_claims",     seconds(900),  queue::forget_claim_requests;
     "forget_requests",   seconds(900),  crate::http::forget_requests;

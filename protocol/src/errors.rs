@@ -81,6 +81,8 @@ words! {
         NameTaken = "name_taken",
         /// A limit that has a name in the configuration is reached.
         LimitReached = "limit_reached",
+        /// The task names another stage than its work item is in.
+        TaskStageMismatch = "task_stage_mismatch",
         /// The thing is still in use.
         InUse = "in_use",
     }

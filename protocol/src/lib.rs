@@ -10,6 +10,7 @@
 mod agents;
 mod approvals;
 mod auth;
+mod boards;
 #[cfg(feature = "client")]
 pub mod client;
 mod enums;
@@ -28,12 +29,15 @@ mod tasks;
 mod tenants;
 mod time;
 mod why;
+mod work_items;
 mod workers;
+mod workflows;
 mod workspaces;
 
 pub use agents::*;
 pub use approvals::*;
 pub use auth::*;
+pub use boards::*;
 pub use enums::*;
 pub use envelope::*;
 pub use errors::*;
@@ -50,7 +54,9 @@ pub use tasks::*;
 pub use tenants::*;
 pub use time::*;
 pub use why::*;
+pub use work_items::*;
 pub use workers::*;
+pub use workflows::*;
 pub use workspaces::*;
 
 /// The version of the worker protocol that this build speaks.

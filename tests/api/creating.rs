@@ -273,7 +273,7 @@ fn a_thing_that_is_not_there_is_not_found() {
             json!({"preferred_agent_id": nobody}),
             json!({"preferred_worker_id": nobody}),
             json!({"subject_task_id": nobody}),
-            json!({"workflow_id": nobody}),
+            json!({"workflow_id": nobody, "work_item_id": nobody}),
             json!({"work_item_id": nobody}),
             json!({"activation_id": nobody}),
         ] {

@@ -29,13 +29,14 @@ mod platform;
 mod refusals;
 mod remains;
 mod run;
+mod runs;
 mod server;
 mod tasks;
 
 pub use http::Answer;
 pub use personas::{NewWorker, TestWorker};
 pub use platform::{Replica, TestPlatform};
-pub use refusals::{refused, refused_because};
+pub use refusals::{refused, refused_because, status_of};
 pub use run::{Setup, test, until};
 pub use server::database_url;
 pub use tasks::{Step, json, new_task, object};

@@ -92,6 +92,7 @@ impl TestPlatform {
         let Setup {
             mut config,
             run_loops,
+            ..
         } = setup;
         let database = Database::clone_template().await;
         config.database.database_url = Some(SecretString::from(database.url()));

@@ -41,3 +41,15 @@ pub fn refused_because<T: std::fmt::Debug>(
         other => panic!("expected {reason}, got {other:?}"),
     }
 }
+
+/// The status of a request that must be refused.
+///
+/// # Panics
+/// When it was accepted.
+#[track_caller]
+pub fn status_of<T: std::fmt::Debug>(result: Result<T, ClientError>) -> u16 {
+    match result {
+        Err(ClientError::Refused { status, .. }) => status,
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}

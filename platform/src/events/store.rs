@@ -204,3 +204,86 @@ pub(super) async fn between(
         }
     }
 }
+
+/// Which events of a run are wanted.
+pub(super) struct RunFilter {
+    pub(super) event_types: Option<Vec<String>>,
+    pub(super) entity_types: Option<Vec<String>>,
+    pub(super) entity: Option<Uuid>,
+    pub(super) work_item: Option<Uuid>,
+    pub(super) stage_name: Option<String>,
+}
+
+/// The events of a run after a place, up to and with another one, oldest first.
+pub(super) async fn of_run(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+    (after, upto): (Cursor, Cursor),
+    filter: &RunFilter,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"select e.xid::text as "xid!", e.id, e.created_at, e.event_type, e.entity_type, e.entity_id,
+                  e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced,
+                  e.data::text as data
+           from events e
+           where e.tenant_id = $1 and e.workflow_id = $2
+             and (e.xid, e.id) > ($3::text::xid8, $4)
+             and (e.xid, e.id) <= ($5::text::xid8, $6)
+             and ($7::text[] is null or e.event_type = any($7))
+             and ($8::text[] is null or e.entity_type = any($8))
+             and ($9::uuid is null or e.entity_id = $9)
+             and ($10::uuid is null or e.entity_id = $10
+                  or exists (select from tasks t where t.tenant_id = $1 and t.id = e.entity_id and t.work_item_id = $10))
+             and ($11::text is null
+                  or exists (select from tasks t where t.tenant_id = $1 and t.id = e.entity_id and t.stage_name = $11)
+                  or exists (select from work_items i where i.tenant_id = $1 and i.id = e.entity_id and i.stage_name = $11)
+                  or (e.entity_type = 'workflow' and e.data->>'stage_name' = $11))
+           order by e.xid, e.id
+           limit $12"#,
+        tenant.uuid(),
+        run.uuid(),
+        after.xid_text(),
+        after.id,
+        upto.xid_text(),
+        upto.id,
+        filter.event_types.as_deref() as Option<&[String]>,
+        filter.entity_types.as_deref() as Option<&[String]>,
+        filter.entity as Option<Uuid>,
+        filter.work_item as Option<Uuid>,
+        filter.stage_name.as_deref() as Option<&str>,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The last events of a work item and its tasks, newest first.
+pub(super) async fn last_of_item(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+    item: Uuid,
+    limit: i64,
+) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        r#"select e.xid::text as "xid!", e.id, e.created_at, e.event_type, e.entity_type, e.entity_id,
+                  e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced,
+                  e.data::text as data
+           from events e
+           where e.tenant_id = $1 and e.workflow_id = $2
+             and (e.entity_id = $3
+                  or exists (select from tasks t where t.tenant_id = $1 and t.id = e.entity_id and t.work_item_id = $3))
+           order by e.xid desc, e.id desc
+           limit $4"#,
+        tenant.uuid(),
+        run.uuid(),
+        item,
+        limit,
+    )
+    .fetch_all(db)
+    .await
+}

@@ -388,21 +388,55 @@ pub(super) async fn delete_impact(
     tenant: TenantId,
     id: PlaybookId,
 ) -> sqlx::Result<Option<PlaybookDeleteImpact>> {
-    let revisions = sqlx::query_scalar!(
-        r#"select count(*) as "revisions!"
-           from playbooks p
-           join playbooks f on f.tenant_id = p.tenant_id and f.slug = p.slug
-           where p.tenant_id = $1 and p.id = $2"#,
+    let counts = sqlx::query!(
+        r#"with family as materialized (
+               select f.id
+               from playbooks p
+               join playbooks f on f.tenant_id = p.tenant_id and f.slug = p.slug
+               where p.tenant_id = $1 and p.id = $2
+           ),
+           runs as materialized (
+               select w.playbook_id = $2 as is_own, w.state not in ('completed', 'failed', 'cancelled') as is_active,
+                      (select count(*) from tasks t where t.tenant_id = $1 and t.workflow_id = w.id) as tasks,
+                      (select count(*) from task_results r where r.tenant_id = $1 and r.workflow_id = w.id) as ended,
+                      (select count(*) from work_items i where i.tenant_id = $1 and i.workflow_id = w.id) as items
+               from workflows w
+               where w.tenant_id = $1 and w.playbook_id in (select id from family)
+           )
+           select (select count(*) from family) as "revisions!",
+                  count(*) as "workflows!",
+                  count(*) filter (where is_active) as "active_workflows!",
+                  coalesce(sum(tasks), 0)::bigint as "tasks!",
+                  coalesce(sum(tasks - ended), 0)::bigint as "active_tasks!",
+                  coalesce(sum(items), 0)::bigint as "work_items!",
+                  count(*) filter (where is_own) as "own_workflows!",
+                  count(*) filter (where is_own and is_active) as "own_active_workflows!",
+                  coalesce(sum(tasks) filter (where is_own), 0)::bigint as "own_tasks!",
+                  coalesce(sum(tasks - ended) filter (where is_own), 0)::bigint as "own_active_tasks!",
+                  coalesce(sum(items) filter (where is_own), 0)::bigint as "own_work_items!"
+           from runs"#,
         tenant.uuid(),
         id.uuid(),
     )
     .fetch_one(db)
     .await?;
-    Ok((revisions > 0).then_some(PlaybookDeleteImpact {
-        revision: RunCounts::default(),
+    Ok((counts.revisions > 0).then_some(PlaybookDeleteImpact {
+        revision: RunCounts {
+            workflows: counts.own_workflows,
+            active_workflows: counts.own_active_workflows,
+            tasks: counts.own_tasks,
+            active_tasks: counts.own_active_tasks,
+            work_items: counts.own_work_items,
+        },
         family: FamilyCounts {
-            revisions,
-            runs: RunCounts::default(),
+            revisions: counts.revisions,
+            runs: RunCounts {
+                workflows: counts.workflows,
+                active_workflows: counts.active_workflows,
+                tasks: counts.tasks,
+                active_tasks: counts.active_tasks,
+                work_items: counts.work_items,
+            },
         },
     }))
 }

@@ -350,3 +350,22 @@ pub(super) async fn held(
     .await?;
     Ok(held.flatten())
 }
+
+/// Forgets the gates of runs that are deleted, and of their work items.
+///
+/// # Errors
+/// Those of the database.
+pub async fn forget_gates(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    workflows: &[Uuid],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from task_gates where tenant_id = $1 and workflow_id = any($2)",
+        tenant.uuid(),
+        workflows,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

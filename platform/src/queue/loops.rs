@@ -81,7 +81,7 @@ pub async fn expire_leases(app: App) -> Result<Turn, Error> {
         orders.entry(lease.tenant).or_default().push(order);
     }
     for (tenant, orders) in orders {
-        consequences::move_and_follow(&mut tx, tenant, &orders).await?;
+        consequences::move_held_and_follow(&mut tx, tenant, &orders).await?;
     }
     let next = store::next_expiry(tx.conn()).await?;
     tx.commit(&app).await?;

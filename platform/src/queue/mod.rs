@@ -40,6 +40,7 @@ pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next};
 pub use gates::{
     Limits, Run, cancel, held_at_gate, pause, resume, set_limits, settle, settle_gates,
 };
+pub use gates_store::forget_gates;
 pub(crate) use hints::too_many_waiting;
 pub use hints::{Hints, Observed, Taken, Ticket, Woken};
 pub(crate) use lanes::tag_of;

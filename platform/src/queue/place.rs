@@ -55,6 +55,52 @@ pub struct NewTask {
     pub work_item_id: Option<Uuid>,
 }
 
+impl NewTask {
+    /// A task that the platform itself makes; the rest is at its simplest.
+    pub fn by_system() -> Self {
+        let nothing = || "{}".to_owned();
+        Self {
+            id: TaskId::new(),
+            request_holder: Uuid::nil(),
+            request_id: None,
+            fingerprint: None,
+            title: String::new(),
+            description: None,
+            task_type: protocol::TaskType::Custom.as_str(),
+            task_kind: protocol::TaskKind::Delivery.as_str(),
+            role: None,
+            stage_name: None,
+            priority: protocol::Priority::default().rank(),
+            workflow_id: None,
+            work_item_id: None,
+            workspace_id: None,
+            parent_id: None,
+            preferred_agent_id: None,
+            preferred_worker_id: None,
+            is_orchestrator_task: false,
+            timeout_minutes: 1,
+            max_abandons: 0,
+            max_reworks: 0,
+            requires_approval: false,
+            on_dependency_failure: protocol::OnDependencyFailure::Fail.as_str(),
+            depends_on: Vec::new(),
+            has_output_schema: false,
+            retry_policy: None,
+            settings: nothing(),
+            input: nothing(),
+            context: nothing(),
+            role_config: nothing(),
+            environment: nothing(),
+            resource_bindings: "[]".to_owned(),
+            metadata: nothing(),
+            lane: String::new(),
+            available_at: None,
+            actor_type: "system",
+            actor: None,
+        }
+    }
+}
+
 /// What became of a new task.
 #[derive(Clone, Copy, Debug)]
 pub struct Placed {

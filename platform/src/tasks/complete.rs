@@ -1,6 +1,6 @@
 //! The holder reports success.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use protocol::{CompleteTask, Completion, Json, JsonObject, Task, TaskId, TaskState, TenantId};
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use crate::db::{LaneDb, Note, Touch};
 use crate::error::Error;
 use crate::http::Caller;
 use crate::queue::{self, Verdict};
+use crate::workflows;
 
 /// What waits together to be completed commits together.
 pub struct CompleteLane;
@@ -175,9 +176,16 @@ async fn settle(
         .filter(|place| matches!(verdicts[*place], Verdict::HasDependants(_)))
         .collect();
     if !concerning.is_empty() {
+        let runs = concerning
+            .iter()
+            .filter_map(|place| match verdicts[*place] {
+                Verdict::HasDependants(run) => run,
+                _ => None,
+            });
+        let runs: Vec<Uuid> = BTreeSet::from_iter(runs).into_iter().collect();
         for (place, verdict) in concerning
             .iter()
-            .zip(report_and_follow(app, tenant, completions, &concerning).await?)
+            .zip(report_and_follow(app, tenant, completions, &concerning, &runs).await?)
         {
             verdicts[*place] = verdict;
         }
@@ -204,9 +212,14 @@ async fn report_and_follow(
     tenant: TenantId,
     completions: &[queue::Completion],
     places: &[usize],
+    runs: &[Uuid],
 ) -> Result<Vec<Verdict>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
     let mut tx = app.db.begin_lane(LaneDb::Complete).await?;
+    if !runs.is_empty() {
+        // Whoever changes a run locks it before its tasks.
+        workflows::lock_runs(&mut tx, tenant, runs).await?;
+    }
     let taken = queue::complete(tx.conn(), tenant, &chosen, true).await?;
     let mut finished = Vec::new();
     for (completion, taken) in chosen.iter().zip(&taken) {

@@ -6,6 +6,7 @@ use protocol::{ErrorCode, ReasonCode, Task, TaskId, TaskState, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::belong;
 use super::feed::Feeding;
 use super::new_task::{Maker, Member};
 use super::store;
@@ -168,6 +169,7 @@ async fn place_with_others(
     tenant: TenantId,
     members: &[&Member],
 ) -> Result<Outcome, Error> {
+    let mut belonging = belong::belonging(tx, tenant, members).await?;
     let needed: Vec<Uuid> = members
         .iter()
         .flat_map(|member| member.task.depends_on.iter().copied())
@@ -181,7 +183,12 @@ async fn place_with_others(
     let mut waits_for: Vec<Vec<Uuid>> = Vec::with_capacity(members.len());
     // Subtasks that this batch makes: the statement that counts those of a parent does not see them yet.
     let mut siblings: HashMap<Uuid, i64> = HashMap::new();
-    for member in members {
+    for (at, member) in members.iter().enumerate() {
+        if belonging.get(&at).is_some_and(Result::is_err) {
+            refusals.push(belonging.remove(&at).and_then(Result::err));
+            waits_for.push(Vec::new());
+            continue;
+        }
         let parent = member.task.parent_id;
         let made_here = parent.and_then(|parent| siblings.get(&parent).copied());
         let refusal = refuse(
@@ -216,7 +223,11 @@ async fn place_with_others(
     let chosen: Vec<usize> = (0..members.len())
         .filter(|place| refusals[*place].is_none())
         .collect();
-    let tasks: Vec<&NewTask> = chosen.iter().map(|place| &members[*place].task).collect();
+    let stored = |at: usize| match belonging.get(&at) {
+        Some(Ok(task)) => task,
+        Some(Err(_)) | None => &members[at].task,
+    };
+    let tasks: Vec<&NewTask> = chosen.iter().map(|place| stored(*place)).collect();
     let open: Vec<&[Uuid]> = chosen
         .iter()
         .map(|place| waits_for[*place].as_slice())
@@ -228,8 +239,8 @@ async fn place_with_others(
     {
         placed[*place] = Some(done);
     }
-    let made = members.iter().zip(&placed);
-    let made = made.filter_map(|(member, placed)| Some((&member.task, placed.as_ref()?)));
+    let made = placed.iter().enumerate();
+    let made = made.filter_map(|(at, placed)| Some((stored(at), placed.as_ref()?)));
     queue::mark(tx, tenant, made);
     let lost = lost_already(members, &placed, &states)?;
     let asked: Vec<Order> = members

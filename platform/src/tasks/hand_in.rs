@@ -373,7 +373,7 @@ async fn serve(
             orders.push(member.order(held)?);
         }
     }
-    let moved = consequences::move_and_follow(&mut tx, tenant, &orders).await?;
+    let moved = consequences::move_held_and_follow(&mut tx, tenant, &orders).await?;
     debug_assert!(
         moved.iter().all(|moved| matches!(moved, Moved::Yes { .. })),
         "a locked lease moved away"
@@ -444,6 +444,6 @@ pub async fn fail_timed_out(
         orders.push(order_for_failure(&held, &error, None)?);
         tracing::info!(task.id = %held.task, task.attempt = held.attempt, "task {} timed out", held.task);
     }
-    consequences::move_and_follow(tx, tenant, &orders).await?;
+    consequences::move_held_and_follow(tx, tenant, &orders).await?;
     Ok(())
 }

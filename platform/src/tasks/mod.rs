@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use protocol::TenantId;
 
+mod belong;
 mod claim;
 mod claim_lane;
 mod complete;
@@ -50,9 +51,10 @@ pub use create::CreateLane;
 pub use forget::{delete_of_workspace, forget_tasks};
 pub use hand_in::{HandInLane, fail_timed_out};
 pub use holders::Holders;
+pub(crate) use new_task::ABANDONS_MAX;
 pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
-pub(crate) use operate::read;
+pub(crate) use operate::{read, retry_task};
 pub(crate) use output::output_faults;
 pub(crate) use people::{
     approve_task, approve_task_output, override_task_output, reject_task, replace_input,
@@ -63,7 +65,8 @@ pub(crate) use people_store::{Waiting, waiting_for_people};
 pub use routes::routes;
 pub use start::StartLane;
 pub use state::{MOVES, states_before};
-pub(crate) use store::record;
+pub(crate) use store::{by_ids, forget_of_runs as forget_tasks_of_runs, record};
+pub(crate) use why::explain;
 
 /// The members of a batch, tenant by tenant, with their places in it.
 ///

@@ -13,7 +13,7 @@ use crate::queue::{self, NewTask};
 /// Tasks that one task may depend on: one fan-in of the largest kind that is promised.
 const DEPENDENCIES_MAX: usize = 10_000;
 /// How often a holder may fall silent over a task before it fails, unless the task says so.
-const ABANDONS_MAX: i32 = 3;
+pub(crate) const ABANDONS_MAX: i32 = 3;
 /// How often a task may be sent back for changes before it fails, unless the task says so.
 pub const REWORKS_MAX: i32 = 10;
 
@@ -25,6 +25,8 @@ pub struct Member {
     pub(super) made_by: Maker,
     pub(super) subject: Option<Uuid>,
     pub(super) limits: (i32, i64),
+    /// The workspaces that its maker is restricted to.
+    pub(super) workspaces: Option<Vec<Uuid>>,
     pub(super) weight: usize,
 }
 
@@ -139,6 +141,7 @@ impl Member {
             made_by,
             subject: settings.subject_task_id,
             limits: (limits.subtask_depth_max, limits.subtasks_max),
+            workspaces: caller.workspace_filter(),
             weight,
         })
     }
@@ -146,7 +149,7 @@ impl Member {
     /// Whether the statement alone cannot decide: other tasks or holders must be looked at first.
     pub(super) fn concerns_others(&self) -> bool {
         !self.task.depends_on.is_empty()
-            || self.task.workflow_id.is_some()
+            || self.task.work_item_id.is_some()
             || self.task.requires_approval
             || self.task.parent_id.is_some()
             || self.subject.is_some()
@@ -157,7 +160,7 @@ impl Member {
     pub(super) fn is_ready_at_once(&self) -> bool {
         self.task.depends_on.is_empty()
             && self.task.available_at.is_none()
-            && self.task.workflow_id.is_none()
+            && self.task.work_item_id.is_none()
             && !self.task.requires_approval
     }
 }
@@ -206,11 +209,13 @@ fn check(body: &CreateTask) -> Result<(), Error> {
         check_policy(policy)?;
     }
     check_kind(body)?;
-    // Workflows and their parts are named by ids, and there are none in this release.
+    if body.workflow_id.is_some() && body.work_item_id.is_none() {
+        return Err(Error::invalid(
+            "a task of a workflow belongs to one of its work items: name work_item_id",
+        ));
+    }
+    // These are named by ids, and there are none in this release.
     for (what, id) in [
-        ("workflow", body.workflow_id.map(Uuid::from)),
-        ("work item", body.work_item_id.map(Uuid::from)),
-        ("work item", body.subject_work_item_id.map(Uuid::from)),
         ("activation", body.activation_id.map(Uuid::from)),
         ("handoff", body.subject_handoff_id),
     ] {

@@ -79,7 +79,7 @@ fn merge(old: &JsonObject, given: &JsonObject) -> JsonObject {
 }
 
 /// Gives a task another attempt. A ready task is left as it is.
-pub(super) async fn retry_task(
+pub(crate) async fn retry_task(
     write: &mut Write,
     id: TaskId,
     body: RetryTask,

@@ -491,6 +491,49 @@ pub(super) async fn holders_exist(
     .await?)
 }
 
+/// Tasks by their ids, in the order of their making; unknown ones are left out.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn by_ids(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    ids: &[Uuid],
+) -> Result<Vec<Task>, Error> {
+    let mut tasks: Vec<Task> = records(db, tenant, ids).await?.into_values().collect();
+    tasks.sort_by_key(|task| task.id);
+    Ok(tasks)
+}
+
+/// Forgets the tasks of runs that have ended, with what belongs to them.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn forget_of_runs(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    runs: &[Uuid],
+) -> Result<(), Error> {
+    sqlx::query!(
+        "with old as materialized (
+             select id from tasks where tenant_id = $1 and workflow_id = any($2)
+         ),
+         results as (delete from task_results r using old where r.tenant_id = $1 and r.task_id = old.id),
+         waiting as (delete from task_waiting r using old where r.tenant_id = $1 and r.task_id = old.id),
+         queued as (delete from task_queue r using old where r.tenant_id = $1 and r.task_id = old.id),
+         parked as (delete from task_parked r using old where r.tenant_id = $1 and r.task_id = old.id),
+         leased as (delete from task_leases r using old where r.tenant_id = $1 and r.task_id = old.id),
+         needs as (delete from task_dependencies d using old where d.tenant_id = $1 and d.task_id = old.id),
+         needed as (delete from task_dependencies d using old where d.tenant_id = $1 and d.needs_id = old.id)
+         delete from tasks t using old where t.tenant_id = $1 and t.id = old.id",
+        tenant.uuid(),
+        runs,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Forgets tasks that ended before the retention began, a bounded number a turn, with what belongs to them.
 ///
 /// Ids are ordered by their creation, so that the range of the primary key before the retention holds all
@@ -505,6 +548,8 @@ pub(super) async fn forget(
         "with old as materialized (
              select task_id from task_results
              where tenant_id = $1 and task_id < $2 and state_changed_at < clock_timestamp() - make_interval(days => $3)
+               -- What belongs to a run is forgotten with it.
+               and workflow_id is null
              order by task_id
              limit 1000
              for update skip locked

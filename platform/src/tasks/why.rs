@@ -8,6 +8,20 @@ use super::store::{self, Candidate};
 use crate::error::Error;
 use crate::queue;
 
+/// Explains a task; answers with its title, too.
+///
+/// # Errors
+/// 404.
+pub(crate) async fn explain(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: TaskId,
+) -> Result<(String, Why), Error> {
+    let task = store::record(db, tenant, id, None).await?;
+    let why = explain_task(db, tenant, id, None).await?;
+    Ok((task.title, why))
+}
+
 /// Explains a task.
 pub(super) async fn explain_task(
     db: &mut PgConnection,

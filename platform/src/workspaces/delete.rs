@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{must_be_visible, no_such_workspace, store, tell};
 use crate::error::{Error, Refused};
 use crate::http::Write;
-use crate::tasks;
+use crate::{tasks, workflows};
 
 /// Tasks that one request takes away: what one transaction does within its time.
 const CASCADE_TASKS_MAX: i64 = 10_000;
@@ -47,6 +47,17 @@ pub(super) async fn delete_workspace(
             .hint("delete its runs first, some at a time")
             .into());
     }
+    if impact.active_workflows > 0 {
+        let message = format!(
+            "{} runs in workspace {id} have not ended",
+            impact.active_workflows
+        );
+        return Err(Refused::new(ErrorCode::Conflict, message)
+            .reason(ReasonCode::InUse)
+            .hint("cancel them first: GET /api/v1/workflows?workspace_id=… lists them")
+            .into());
+    }
+    workflows::delete_of_workspace(write.tx(), tenant, id).await?;
     tasks::delete_of_workspace(write.tx(), &caller, id).await?;
     store::delete(write.conn(), tenant, id).await?;
     let data = json!({ "deleted_workflows": impact.workflows, "deleted_tasks": impact.tasks });

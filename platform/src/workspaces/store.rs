@@ -267,6 +267,15 @@ pub(super) async fn delete_impact(
                 from tasks t
                 where t.tenant_id = $1 and t.workspace_id = $2
                   and not exists (select from task_results r where r.tenant_id = $1 and r.task_id = t.id)) as "active_tasks!",
+               (select count(*) from workflows w where w.tenant_id = $1 and w.workspace_id = $2) as "workflows!",
+               (select count(*)
+                from workflows w
+                where w.tenant_id = $1 and w.workspace_id = $2
+                  and w.state not in ('completed', 'failed', 'cancelled')) as "active_workflows!",
+               (select count(*)
+                from work_items i
+                join workflows w on w.tenant_id = $1 and w.id = i.workflow_id
+                where i.tenant_id = $1 and w.workspace_id = $2) as "work_items!",
                (select count(*)
                 from api_keys k
                 where k.tenant_id = $1 and k.revoked_at is null and $2 = any(k.workspace_ids)) as "api_keys!""#,
@@ -276,10 +285,12 @@ pub(super) async fn delete_impact(
     .fetch_one(db)
     .await?;
     Ok(WorkspaceDeleteImpact {
+        workflows: counts.workflows,
+        active_workflows: counts.active_workflows,
         tasks: counts.tasks,
         active_tasks: counts.active_tasks,
+        work_items: counts.work_items,
         api_keys: counts.api_keys,
-        ..WorkspaceDeleteImpact::default()
     })
 }
 

@@ -18,7 +18,9 @@ mod sse;
 mod system;
 mod tasks;
 mod tenants;
+mod work_items;
 mod workers;
+mod workflows;
 mod workspaces;
 
 use std::sync::Once;

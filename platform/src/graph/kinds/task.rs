@@ -5,6 +5,8 @@
 //!   "retry_policy": { "max_attempts": 2 }, "timeout_minutes": 5 }
 //! ```
 
+use std::collections::BTreeSet;
+
 use protocol::{JsonObject, MistakeCode, Priority, RetryPolicy, TaskType};
 
 use crate::graph::fields::Fields;
@@ -86,6 +88,20 @@ impl TaskStep {
             timeout_minutes: fields.number("timeout_minutes", 1..=240),
             max_abandons: fields.number("max_abandons", 0..=100),
         })
+    }
+
+    /// The steps that its templates may read.
+    pub fn steps_read(&self) -> BTreeSet<String> {
+        let texts = [&self.title, &self.description];
+        let mut steps: BTreeSet<String> = texts
+            .into_iter()
+            .flatten()
+            .flat_map(Template::steps_read)
+            .collect();
+        for tree in [&self.input, &self.context].into_iter().flatten() {
+            steps.extend(tree.steps_read());
+        }
+        steps
     }
 
     pub(super) fn each_use(&self, path: &str, visit: &mut dyn FnMut(Use<'_>)) {

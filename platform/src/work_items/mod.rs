@@ -1,0 +1,26 @@
+//! A work item is what a run is about: it stands on the board of the run, in a column and a stage.
+//!
+//! ```text
+//! made ─► open ──── terminal column, or its step ends well ───► completed
+//!          │ ▲                                                    │
+//!          │ └──────────── a task of it is retried ◄──────────────┘
+//!          ├─ paused ─► open
+//!          └─ called off
+//! ```
+//!
+//! It has no state of its own: it is completed when it says so, paused or called off when a request stands,
+//! blocked when its step has failed or it stands in the column for that. A step of a graph makes one, and
+//! ends it; people and orchestrators make others, and move them over the board.
+//!
+//! Whoever changes a work item locks its run first, and derives afterwards where the run is in its life.
+
+mod create;
+mod place_store;
+mod routes;
+mod steer;
+mod store;
+mod update;
+
+pub(crate) use place_store::{Place, places};
+pub use routes::routes;
+pub use store::{ItemEnd, StepItem, cancel_all, end_for_steps, make_for_steps, newest, reopen};

@@ -1,0 +1,66 @@
+//! Where new tasks of work items belong.
+
+use std::collections::HashMap;
+
+use protocol::TenantId;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// Where a new task is to belong.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) workflow_id: Uuid,
+    pub(crate) workspace_id: Uuid,
+    pub(crate) stage_name: Option<String>,
+    pub(crate) run_state: String,
+    pub(crate) is_completed: bool,
+    pub(crate) is_cancelled: bool,
+}
+
+/// Locks the runs of work items in the order of their ids, and tells where new tasks of the items belong.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn places(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    items: &[Uuid],
+) -> Result<HashMap<Uuid, Place>, Error> {
+    sqlx::query!(
+        "select id from workflows
+         where tenant_id = $1 and id in (select workflow_id from work_items where tenant_id = $1 and id = any($2))
+         order by id
+         for no key update",
+        tenant.uuid(),
+        items,
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let rows = sqlx::query!(
+        r#"select i.id, i.workflow_id, w.workspace_id, i.stage_name, w.state, i.completed_at is not null as "is_completed!",
+                  i.cancel_requested_at is not null as "is_cancelled!"
+           from work_items i
+           join workflows w on w.tenant_id = $1 and w.id = i.workflow_id
+           where i.tenant_id = $1 and i.id = any($2)"#,
+        tenant.uuid(),
+        items,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let place = Place {
+                workflow_id: row.workflow_id,
+                workspace_id: row.workspace_id,
+                stage_name: row.stage_name,
+                run_state: row.state,
+                is_completed: row.is_completed,
+                is_cancelled: row.is_cancelled,
+            };
+            (row.id, place)
+        })
+        .collect())
+}

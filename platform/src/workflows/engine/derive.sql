@@ -1,0 +1,33 @@
+-- Where runs are in their lives, derived from what they consist of. Every question is asked of a partial
+-- index that holds open things only, so that it costs the same in a large run.
+select w.id, w.kind, w.name, w.state as "state!", w.playbook_id,
+       case
+           when w.cancel_requested_at is not null then 'cancelled'
+           when w.pause_requested_at is not null then 'paused'
+           when w.kind = 'graph' then
+               case
+                   when exists (select from workflow_steps s where s.tenant_id = $1 and s.workflow_id = w.id and s.state in ('running', 'waiting'))
+                        or exists (select from workflow_steps s where s.tenant_id = $1 and s.workflow_id = w.id and s.state = 'pending' and s.unmet = 0)
+                        or exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.step_id is null
+                                                              and i.completed_at is null and i.cancel_requested_at is null)
+                       then 'active'
+                   when failed.step_id is not null then 'failed'
+                   else 'completed'
+               end
+           when exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is null and i.cancel_requested_at is null)
+               then 'active'
+           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
+               then 'completed'
+           else 'pending'
+       end as "derived!",
+       failed.step_id as "failed_step?", failed.state as "failed_state?", failed.error as "failed_error?"
+from workflows w
+left join lateral (
+    select s.step_id, s.state, s.error::text as error
+    from workflow_steps s
+    where s.tenant_id = $1 and s.workflow_id = w.id and s.state in ('failed', 'cancelled') and not s.is_forgiven
+    order by s.step_id
+    limit 1
+) failed on true
+where w.tenant_id = $1 and w.id = any($2)
+order by w.id

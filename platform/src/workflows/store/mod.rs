@@ -1,0 +1,10 @@
+//! Every statement that writes runs, and those that read them. Those of the engine have a store of their own.
+
+mod read;
+mod steer;
+mod write;
+
+pub(super) use read::*;
+pub(super) use steer::*;
+pub(super) use write::*;
+pub(crate) use write::{OpenRun, lock_open_run, lock_runs, lock_runs_of, must_reach};

@@ -272,3 +272,22 @@ fn a_work_item_is_retried_by_its_failed_task() {
         );
     });
 }
+
+#[test]
+fn a_skipped_work_item_lets_its_run_go_on() {
+    test(async |t| {
+        let worker = t.worker("w1").capacity(50).await;
+        let steps = json!({ "a": { "kind": "task" }, "b": { "kind": "task", "needs": ["a"] } });
+        let run = t.launch(steps).await;
+        let (id, item) = (run.workflow.id, run.work_items[0].id);
+        let a = worker.begin().await;
+        worker.fail(&a, "broken").await.unwrap();
+        assert_eq!(t.run_state(id).await, WorkflowState::Failed);
+        let skip = serde_json::from_value(json!({ "reason": "not needed" })).unwrap();
+        let skipped = t.admin().skip_work_item(id, item, &skip).await.unwrap();
+        assert_eq!(skipped.state, TaskState::Completed);
+        assert_eq!(t.step(id, "a").await.state, StepState::Completed);
+        assert_eq!(worker.work_off(|_| json!({})).await, 1);
+        assert_eq!(t.run_state(id).await, WorkflowState::Completed);
+    });
+}

@@ -58,7 +58,7 @@ pub(crate) use operate::{read, retry_task};
 pub(crate) use output::output_faults;
 pub(crate) use people::{
     approve_task, approve_task_output, override_task_output, reject_task, replace_input,
-    request_task_changes, resolve_task_escalation,
+    request_task_changes, resolve_task_escalation, skip_task,
 };
 pub use people_routes::people_routes;
 pub(crate) use people_store::{Waiting, waiting_for_people};

@@ -106,7 +106,7 @@ pub(crate) async fn replace_input(
 }
 
 /// Passes over a task: it counts as completed.
-pub(super) async fn skip_task(
+pub(crate) async fn skip_task(
     write: &mut Write,
     id: TaskId,
     body: SkipTask,

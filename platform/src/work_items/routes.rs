@@ -4,8 +4,8 @@ use axum::extract::State;
 use http::StatusCode;
 use protocol::Scope::{Admin, Agent, Worker};
 use protocol::{
-    Bare, CreateWorkItem, Envelope, Event, RetryTask, RunWhy, Task, UpdateWorkItem, WorkItem,
-    WorkItemGroup, WorkItemId, WorkItems, WorkflowId,
+    Bare, CreateWorkItem, Envelope, Event, RetryTask, RunWhy, SkipTask, Task, UpdateWorkItem,
+    WorkItem, WorkItemGroup, WorkItemId, WorkItems, WorkflowId,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -35,6 +35,7 @@ pub fn routes() -> Routes {
         .route(AtLeast(Agent), routes!(list_work_item_events))
         .route(AtLeast(Agent), routes!(explain_work_item))
         .route(Only(&[Admin, Worker]), routes!(retry_work_item))
+        .route(Only(&[Admin, Worker]), routes!(skip_work_item))
         .route(AtLeast(Admin), routes!(pause_work_item))
         .route(AtLeast(Admin), routes!(resume_work_item))
         .route(AtLeast(Admin), routes!(cancel_work_item))
@@ -224,6 +225,19 @@ async fn retry_work_item(
 ) -> Result<Reply<Task>, Error> {
     let (mut write, body) = command.begin(&app).await?;
     let task = steer::retry_work_item(&mut write, run, id, body).await?;
+    write.commit(StatusCode::OK, task).await
+}
+
+/// Passes over the first task of a work item that failed, else over the first one that asked for help.
+#[utoipa::path(post, path = "/api/v1/workflows/{workflow_id}/work-items/{work_item_id}/skip", request_body = SkipTask,
+               responses((status = 200, body = Envelope<Task>)))]
+async fn skip_work_item(
+    State(app): State<App>,
+    Path((run, id)): Path<(WorkflowId, WorkItemId)>,
+    command: Command<SkipTask>,
+) -> Result<Reply<Task>, Error> {
+    let (mut write, body) = command.begin(&app).await?;
+    let task = steer::skip_work_item(&mut write, run, id, body).await?;
     write.commit(StatusCode::OK, task).await
 }
 

@@ -1,6 +1,8 @@
 //! Pausing, resuming and calling off a work item, and trying its task again.
 
-use protocol::{ErrorCode, ReasonCode, RetryTask, Task, TaskId, WorkItem, WorkItemId, WorkflowId};
+use protocol::{
+    ErrorCode, ReasonCode, RetryTask, SkipTask, Task, TaskId, WorkItem, WorkItemId, WorkflowId,
+};
 use serde_json::json;
 
 use super::create::{lock, lock_open, tell};
@@ -87,8 +89,19 @@ pub(super) async fn retry_work_item(
     tasks::retry_task(write, task, body).await
 }
 
+/// Passes over the first task of a work item that failed, else over the first one that asked for help.
+pub(super) async fn skip_work_item(
+    write: &mut Write,
+    run: WorkflowId,
+    id: WorkItemId,
+    body: SkipTask,
+) -> Result<Task, Error> {
+    let task = first_in_need(write, run, id).await?;
+    tasks::skip_task(write, task, body).await
+}
+
 /// The task of a work item that needs a person most.
-pub(super) async fn first_in_need(
+async fn first_in_need(
     write: &mut Write,
     run: WorkflowId,
     id: WorkItemId,

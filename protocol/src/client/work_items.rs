@@ -2,8 +2,8 @@
 
 use super::{Client, Filters, Result, data};
 use crate::{
-    Bare, CreateWorkItem, Event, RetryTask, RunWhy, Task, UpdateWorkItem, WorkItem, WorkItemId,
-    WorkItems, WorkflowId,
+    Bare, CreateWorkItem, Event, RetryTask, RunWhy, SkipTask, Task, UpdateWorkItem, WorkItem,
+    WorkItemId, WorkItems, WorkflowId,
 };
 
 fn path(run: WorkflowId, id: WorkItemId, rest: &str) -> String {
@@ -81,6 +81,16 @@ impl Client {
         retry: &RetryTask,
     ) -> Result<Task> {
         data(self.post(&path(run, id, "/retry"), retry)).await
+    }
+
+    /// Passes over the task of a work item that needs a person most.
+    pub async fn skip_work_item(
+        &self,
+        run: WorkflowId,
+        id: WorkItemId,
+        skip: &SkipTask,
+    ) -> Result<Task> {
+        data(self.post(&path(run, id, "/skip"), skip)).await
     }
 
     /// Pauses a work item.

@@ -190,7 +190,7 @@ pub(in crate::workflows) async fn steps(
     let rows = sqlx::query_as!(
         StepRow,
         r#"select s.step_id, s.kind, s.stage_name, s.state, s.unmet, s.members, s.open, s.done, s.lost, s.work_item_id,
-                  m.task_id as "task_id?", s.error::text as error, s.expires_at, s.started_at, s.completed_at
+                  m.task_id as "task_id?", s.error::text as error, s.question::text as question, s.expires_at, s.started_at, s.completed_at
            from (
                select * from workflow_steps
                where tenant_id = $1 and workflow_id = $2
@@ -243,7 +243,7 @@ pub(in crate::workflows) async fn step(
     let row = sqlx::query_as!(
         StepRow,
         r#"select s.step_id, s.kind, s.stage_name, s.state, s.unmet, s.members, s.open, s.done, s.lost, s.work_item_id,
-                  m.task_id as "task_id?", s.error::text as error, s.expires_at, s.started_at, s.completed_at
+                  m.task_id as "task_id?", s.error::text as error, s.question::text as question, s.expires_at, s.started_at, s.completed_at
            from workflow_steps s
            left join workflow_step_members m
                   on m.tenant_id = $1 and m.workflow_id = $2 and m.step_id = s.step_id and m.position = 0 and s.members = 1

@@ -345,7 +345,7 @@ pub struct WorkflowStep {
     pub error: Option<TaskError>,
     /// What it asks a person: a `message`, the JSON Schema of the `fields` that can be filled in, and the
     /// `values` they begin with.
-    pub question: Option<Json>,
+    pub question: Option<JsonObject>,
     /// When it gives up waiting for a person.
     pub expires_at: Option<Timestamp>,
     /// When it began.

@@ -31,9 +31,8 @@ pub struct Workspace {
     pub memory_max_bytes: i64,
     /// Whether new runs may be launched in it.
     pub is_active: bool,
-    /// How its runs are doing; in lists only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary: Option<WorkspaceSummary>,
+    /// How its runs are doing.
+    pub summary: WorkspaceSummary,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed, its memory aside.

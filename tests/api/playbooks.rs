@@ -483,3 +483,48 @@ fn a_key_that_is_restricted_to_workspaces_changes_no_playbook() {
         refused_because(bound.delete_playbook(made.id).await, why);
     });
 }
+
+#[test]
+fn a_version_with_runs_is_kept_and_says_what_hangs_on_it() {
+    test(async |t| {
+        let definition = json!({ "kind": "graph", "steps": { "a": { "kind": "task" } } });
+        let body = json!({ "name": "A", "outcome": "x", "definition": definition });
+        let made = make(t, body).await;
+        let place = json!({ "name": "P", "slug": "p" });
+        let place = serde_json::from_value(place).unwrap();
+        let place = t.admin().create_workspace(&place).await.unwrap().id;
+        let run = json!({ "playbook_id": made.id, "workspace_id": place, "name": "R" });
+        let run = serde_json::from_value(run).unwrap();
+        let run = t.admin().create_workflow(&run).await.unwrap().workflow.id;
+        t.admin()
+            .update_playbook(made.id, &change(json!({ "outcome": "y" })))
+            .await
+            .unwrap();
+        let impact = t.admin().get_playbook_delete_impact(made.id).await.unwrap();
+        let counts = impact.revision;
+        assert_eq!((counts.workflows, counts.active_workflows), (1, 1));
+        assert_eq!(
+            (counts.tasks, counts.active_tasks, counts.work_items),
+            (1, 1, 1)
+        );
+        assert_eq!((impact.family.revisions, impact.family.runs), (2, counts));
+        refused_because(t.admin().delete_playbook(made.id).await, ReasonCode::InUse);
+        // The workspace knows of it too, and goes only when it has ended.
+        let summary = t.admin().get_workspace(place).await.unwrap().summary;
+        assert_eq!(
+            (summary.active_workflow_count, summary.total_workflow_count),
+            (1, 1)
+        );
+        assert!(summary.last_workflow_activity_at.is_some());
+        let gone = t.admin().delete_workspace(place, true).await;
+        let refusal = refused_because(gone, ReasonCode::InUse);
+        assert!(refusal.recovery_hint.unwrap().contains("cancel"));
+        let bare = serde_json::from_value(json!({})).unwrap();
+        t.admin().cancel_workflow(run, &bare).await.unwrap();
+        let impact = t.admin().get_workspace_delete_impact(place).await.unwrap();
+        assert_eq!((impact.workflows, impact.active_workflows), (1, 0));
+        t.admin().delete_workspace(place, true).await.unwrap();
+        refused(t.admin().get_workflow(run).await, ErrorCode::NotFound);
+        t.admin().delete_playbook(made.id).await.unwrap();
+    });
+}

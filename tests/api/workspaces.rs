@@ -174,7 +174,7 @@ fn lists_are_filtered_and_paged() {
         assert_eq!((page.meta.total, page.meta.pages), (4, 2));
         let listed = &page.data[0];
         assert!(listed.memory.is_none(), "lists do not carry memories");
-        assert_eq!(listed.summary.as_ref().unwrap().total_workflow_count, 0);
+        assert_eq!(listed.summary.total_workflow_count, 0);
     });
 }
 

@@ -14,3 +14,4 @@ mod raw;
 mod readme;
 mod refusals;
 mod replicas;
+mod workflow;

@@ -254,7 +254,7 @@ impl TryFrom<StepRow> for WorkflowStep {
             work_item_id: row.work_item_id.map(Into::into),
             task_id: row.task_id.map(Into::into),
             error: error_of(row.error)?,
-            question: row.question.map(Json::from_text).transpose()?,
+            question: row.question.map(JsonObject::from_text).transpose()?,
             expires_at: row.expires_at.map(Into::into),
             started_at: row.started_at.map(Into::into),
             completed_at: row.completed_at.map(Into::into),

@@ -133,16 +133,17 @@ struct Row {
     is_active: bool,
     memory: Option<String>,
     memory_bytes: i64,
+    active: i64,
+    completed: i64,
+    attention: i64,
+    total: i64,
+    last_activity_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
 
 impl Row {
-    fn into_workspace(
-        self,
-        tenant: TenantId,
-        summary: Option<WorkspaceSummary>,
-    ) -> Result<Workspace, Error> {
+    fn into_workspace(self, tenant: TenantId) -> Result<Workspace, Error> {
         Ok(Workspace {
             id: self.id.into(),
             tenant_id: tenant,
@@ -155,7 +156,13 @@ impl Row {
             memory_size_bytes: self.memory_bytes,
             memory_max_bytes: MEMORY_BYTES_MAX,
             is_active: self.is_active,
-            summary,
+            summary: WorkspaceSummary {
+                active_workflow_count: self.active,
+                completed_workflow_count: self.completed,
+                attention_workflow_count: self.attention,
+                total_workflow_count: self.total,
+                last_workflow_activity_at: self.last_activity_at.map(Into::into),
+            },
             created_at: self.created_at.into(),
             updated_at: self.updated_at.into(),
         })
@@ -173,19 +180,28 @@ pub(super) async fn read(
         r#"select w.id, w.name, w.slug, w.description, w.repository_url, w.settings::text as "settings!",
                   w.git_token is not null as "has_token!", w.is_active,
                   coalesce(m.entries, '{}') as memory, coalesce(m.bytes, 0) as "memory_bytes!",
+                  r.active as "active!", r.completed as "completed!", r.attention as "attention!", r.total as "total!",
+                  r.last_activity_at as "last_activity_at?",
                   w.created_at, w.updated_at
            from workspaces w
            left join lateral (
                select json_object_agg(e.key, e.value order by e.key)::text as entries, sum(e.size_bytes) as bytes
                from workspace_memory e
                where e.tenant_id = w.tenant_id and e.workspace_id = w.id) m on true
+           left join lateral (
+               select count(*) filter (where f.state in ('pending', 'active')) as active,
+                      count(*) filter (where f.state = 'completed') as completed,
+                      count(*) filter (where f.state in ('failed', 'paused')) as attention,
+                      count(*) as total, max(f.updated_at) as last_activity_at
+               from workflows f
+               where f.tenant_id = w.tenant_id and f.workspace_id = w.id) r on true
            where w.tenant_id = $1 and w.id = $2"#,
         tenant.uuid(),
         id.uuid(),
     )
     .fetch_optional(db)
     .await?;
-    row.map(|row| row.into_workspace(tenant, None)).transpose()
+    row.map(|row| row.into_workspace(tenant)).transpose()
 }
 
 /// Reads a page of workspaces, newest first, without what they remember, and counts them all.
@@ -215,8 +231,17 @@ pub(super) async fn list(
                   w.git_token is not null as "has_token!", w.is_active, null::text as memory,
                   coalesce((select sum(e.size_bytes) from workspace_memory e
                             where e.tenant_id = w.tenant_id and e.workspace_id = w.id), 0) as "memory_bytes!",
+                  r.active as "active!", r.completed as "completed!", r.attention as "attention!", r.total as "total!",
+                  r.last_activity_at as "last_activity_at?",
                   w.created_at, w.updated_at
            from workspaces w
+           left join lateral (
+               select count(*) filter (where f.state in ('pending', 'active')) as active,
+                      count(*) filter (where f.state = 'completed') as completed,
+                      count(*) filter (where f.state in ('failed', 'paused')) as attention,
+                      count(*) as total, max(f.updated_at) as last_activity_at
+               from workflows f
+               where f.tenant_id = w.tenant_id and f.workspace_id = w.id) r on true
            where w.tenant_id = $1
              and ($2::text is null or strpos(lower(w.name), lower($2)) > 0 or strpos(w.slug, lower($2)) > 0)
              and ($3::boolean is null or w.is_active = $3)
@@ -232,9 +257,7 @@ pub(super) async fn list(
     )
     .fetch_all(&mut *db)
     .await?;
-    let listed = rows
-        .into_iter()
-        .map(|row| row.into_workspace(tenant, Some(WorkspaceSummary::default())));
+    let listed = rows.into_iter().map(|row| row.into_workspace(tenant));
     Ok((listed.collect::<Result<_, Error>>()?, total))
 }
 

@@ -19,6 +19,7 @@ mod check;
 mod follow;
 mod job;
 mod screen;
+mod workflow;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -59,6 +60,8 @@ enum Action {
     },
     /// Submits the job and follows it to its end
     Run(Run),
+    /// Launches a run of a playbook and follows it to its end
+    Workflow(workflow::Workflow),
 }
 
 /// What to do, and what to look at afterwards.
@@ -100,6 +103,7 @@ async fn act(flags: Flags) -> anyhow::Result<bool> {
     match flags.action {
         Action::Keys { folder } => make_keys(&client, &folder).await.map(|()| true),
         Action::Run(run) => run_job(&client, &run).await,
+        Action::Workflow(wanted) => workflow::run(&client, &wanted).await,
     }
 }
 

@@ -1,0 +1,311 @@
+//! The run of `scripts/demo --workflow`: the playbook of `examples/workflow`, from launch to report.
+//!
+//! ```text
+//! list ─► check, a task for every file ─► approve, a person ─► report
+//! ```
+//!
+//! It looks at the run every now and then, tells what has changed, and decides what the run asks: by
+//! itself, visibly, or as the person at the terminal says.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use stint_protocol::client::Client;
+use stint_protocol::{
+    CreatePlaybook, CreateWorkflow, CreateWorkspace, DecideStep, JsonObject, Playbook, ReasonCode,
+    StepDecision, StepState, TaskId, UpdatePlaybook, WorkflowDetail, WorkflowId, WorkflowState,
+    WorkflowStep,
+};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::{PAUSE, patiently};
+
+/// What to run, and who decides.
+#[derive(Debug, Args)]
+pub(crate) struct Workflow {
+    /// The folder to look at
+    #[arg(long)]
+    folder: PathBuf,
+    /// The playbook: a file with the body of a request to make it
+    #[arg(long)]
+    playbook: PathBuf,
+    /// Ask at the terminal instead of approving
+    #[arg(long)]
+    ask: bool,
+    /// A file to make when half of the files are checked
+    #[arg(long)]
+    half: Option<PathBuf>,
+    /// Whether to check that everything happened exactly once
+    #[arg(long)]
+    check: bool,
+}
+
+/// Launches a run and follows it to its end. False when it did not end well.
+pub(crate) async fn run(client: &Client, wanted: &Workflow) -> anyhow::Result<bool> {
+    let start = Instant::now();
+    let playbook = publish(client, wanted).await?;
+    println!(
+        "Playbook {:?}, version {}, is published.",
+        playbook.name, playbook.version
+    );
+    let id = launch(client, wanted, &playbook).await?;
+    println!("Run {id} is launched.");
+    let ended = follow(client, wanted, id).await?;
+    println!(
+        "\nThe run is {} after {:.1} s.",
+        ended.workflow.state,
+        start.elapsed().as_secs_f64()
+    );
+    if let Some(error) = &ended.workflow.error {
+        println!("{}", error.message);
+    }
+    let output = ended.workflow.output.as_ref().map(|output| output.value());
+    let output = output.unwrap_or_default();
+    if let Some(report) = output["report"].as_str() {
+        println!("\n{report}");
+    }
+    if wanted.check {
+        return check(client, &ended, &output).await;
+    }
+    Ok(ended.workflow.state == WorkflowState::Completed)
+}
+
+/// Publishes the playbook; where there is one already, its next version.
+async fn publish(client: &Client, wanted: &Workflow) -> anyhow::Result<Playbook> {
+    let text = std::fs::read_to_string(&wanted.playbook)
+        .with_context(|| format!("reading {}", wanted.playbook.display()))?;
+    let mut body: CreatePlaybook = serde_json::from_str(&text)?;
+    body.request_id = Some(format!("demo-playbook-{}", Uuid::now_v7()));
+    match patiently(|| client.create_playbook(&body)).await {
+        Err(error) if error.reason() == Some(ReasonCode::NameTaken) => {}
+        answer => return Ok(answer?),
+    }
+    let slug = body.slug.as_deref().context("the playbook has no slug")?;
+    let filters = [("slug", slug)];
+    let versions = patiently(|| client.list_playbooks(&filters)).await?;
+    let latest = versions
+        .data
+        .first()
+        .context("the playbook has no version")?;
+    let next = UpdatePlaybook {
+        name: Some(body.name.clone()),
+        slug: body.slug.clone(),
+        description: body.description.clone(),
+        outcome: Some(body.outcome.clone()),
+        lifecycle: body.lifecycle,
+        definition: Some(body.definition.clone()),
+        draft: None,
+        changelog: Some("Published by the demo".to_owned()),
+        request_id: body.request_id.clone(),
+    };
+    Ok(patiently(|| client.replace_playbook(latest.id, &next)).await?)
+}
+
+async fn launch(
+    client: &Client,
+    wanted: &Workflow,
+    playbook: &Playbook,
+) -> anyhow::Result<WorkflowId> {
+    let this = Uuid::now_v7();
+    let workspace = CreateWorkspace {
+        name: "Demo".to_owned(),
+        slug: format!("demo-{this}"),
+        description: None,
+        repository_url: None,
+        settings: None,
+        memory: None,
+        request_id: Some(format!("demo-workspace-{this}")),
+    };
+    let workspace = patiently(|| client.create_workspace(&workspace)).await?;
+    let folder = wanted
+        .folder
+        .to_str()
+        .context("the folder's name is no text")?;
+    let parameters = json!({ "folder": folder });
+    let run = CreateWorkflow {
+        playbook_id: playbook.id,
+        workspace_id: workspace.id,
+        name: format!("Check {folder}").chars().take(255).collect(),
+        operator_note: None,
+        parameters: Some(serde_json::from_value(parameters)?),
+        metadata: None,
+        config_overrides: None,
+        instruction_config: None,
+        budget: None,
+        live_visibility_mode: None,
+        request_id: Some(format!("demo-run-{this}")),
+    };
+    Ok(patiently(|| client.create_workflow(&run))
+        .await?
+        .workflow
+        .id)
+}
+
+/// Tells what happens until the run has ended, and decides what it asks.
+async fn follow(
+    client: &Client,
+    wanted: &Workflow,
+    id: WorkflowId,
+) -> anyhow::Result<WorkflowDetail> {
+    let mut told = BTreeMap::new();
+    let mut is_decided = false;
+    loop {
+        let now = patiently(|| client.get_workflow(id)).await?;
+        for step in &now.steps {
+            let line = describe(step);
+            if told.get(&step.step_id) != Some(&line) {
+                println!("  {line}");
+                told.insert(step.step_id.clone(), line);
+            }
+        }
+        if let Some(half) = &wanted.half
+            && now.steps.iter().any(is_half_done)
+            && !half.exists()
+        {
+            std::fs::write(half, "").with_context(|| format!("making {}", half.display()))?;
+        }
+        let asks = now
+            .steps
+            .iter()
+            .find(|step| step.state == StepState::Waiting);
+        if let Some(step) = asks.filter(|_| !is_decided) {
+            decide(client, wanted.ask, id, step).await?;
+            is_decided = true;
+            continue;
+        }
+        if now.workflow.state.is_final() {
+            return Ok(now);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn describe(step: &WorkflowStep) -> String {
+    let name = &step.step_id;
+    if step.tasks_total > 1 {
+        let (done, all) = (step.tasks_completed, step.tasks_total);
+        return format!("{name:10} {} ({done} of {all} files)", step.state);
+    }
+    match &step.error {
+        Some(error) => format!("{name:10} {}: {}", step.state, error.message),
+        None => format!("{name:10} {}", step.state),
+    }
+}
+
+fn is_half_done(step: &WorkflowStep) -> bool {
+    step.tasks_total > 1 && step.tasks_completed * 2 >= step.tasks_total
+}
+
+/// Decides what a step asks.
+async fn decide(
+    client: &Client,
+    asks_person: bool,
+    id: WorkflowId,
+    step: &WorkflowStep,
+) -> anyhow::Result<()> {
+    let question = step.question.as_ref().map(JsonObject::members);
+    let question = question.context("the step does not say what it asks")?;
+    println!(
+        "\n  ? {}",
+        question
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    );
+    let (action, fields) = if asks_person {
+        person_decides(question.get("values").and_then(Value::as_object))?
+    } else {
+        println!("  > approved by the demo; --ask lets you decide");
+        (StepDecision::Approve, None)
+    };
+    let decision = DecideStep {
+        action,
+        fields,
+        comment: None,
+        request_id: Some(format!("demo-decision-{id}")),
+    };
+    patiently(|| client.decide_workflow_step(id, &step.step_id, &decision)).await?;
+    println!();
+    Ok(())
+}
+
+/// Asks at the terminal. Whoever says nothing says no.
+fn person_decides(
+    values: Option<&Map<String, Value>>,
+) -> anyhow::Result<(StepDecision, Option<JsonObject>)> {
+    let answer = ask("  > yes or no? ")?;
+    if !answer.to_lowercase().starts_with('y') {
+        return Ok((StepDecision::Reject, None));
+    }
+    let Some(values) = values else {
+        return Ok((StepDecision::Approve, None));
+    };
+    let mut fields = values.clone();
+    for (name, value) in values {
+        let proposed = value.as_str().unwrap_or_default();
+        let given = ask(&format!("  > {name} [{proposed}]: "))?;
+        if !given.is_empty() {
+            fields.insert(name.clone(), given.into());
+        }
+    }
+    Ok((StepDecision::Approve, Some(fields.into())))
+}
+
+fn ask(prompt: &str) -> anyhow::Result<String> {
+    print!("{prompt}");
+    std::io::stdout().flush()?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Whether every file was checked, and every task has ended exactly once.
+async fn check(client: &Client, run: &WorkflowDetail, output: &Value) -> anyhow::Result<bool> {
+    let id = run.workflow.id;
+    ensure!(
+        run.workflow.state == WorkflowState::Completed,
+        "the run is {}",
+        run.workflow.state
+    );
+    let checked = run.steps.iter().find(|step| step.step_id == "check");
+    let files = i64::from(checked.context("there is no step check")?.tasks_total);
+    ensure!(
+        output["files"] == files,
+        "{files} files, but the output says {}",
+        output["files"]
+    );
+    let mut ends: BTreeMap<TaskId, usize> = BTreeMap::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut filters = vec![("entity_type", "task"), ("limit", "100")];
+        filters.extend(after.as_deref().map(|after| ("after", after)));
+        let events = patiently(|| client.list_workflow_events(id, &filters)).await?;
+        for event in &events.data {
+            let ended = ends.entry(event.entity_id.into()).or_default();
+            if event.data.members().get("to_state") == Some(&Value::from("completed")) {
+                *ended += 1;
+            }
+        }
+        match events.meta.next_after.filter(|_| events.meta.has_more) {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    let tasks = usize::try_from(files)? + 2;
+    ensure!(
+        ends.len() == tasks,
+        "{tasks} tasks were wanted, {} have events",
+        ends.len()
+    );
+    for (task, ended) in ends {
+        ensure!(ended == 1, "task {task} was completed {ended} times");
+    }
+    println!("Checked: {tasks} tasks, each completed by exactly one accepted attempt.");
+    Ok(true)
+}

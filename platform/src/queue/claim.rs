@@ -5,7 +5,8 @@ use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::hints::{Hints, PRIORITIES};
+use super::hints::Hints;
+use super::watermark::{Marks, PRIORITIES};
 use crate::error::Error;
 
 /// Who asks for a task.
@@ -157,17 +158,30 @@ struct Row {
     created_at: Option<DateTime<Utc>>,
 }
 
+/// How often claims look again when all they saw was locked by another replica at that moment.
+const LOOKS_PAST_OTHERS: usize = 4;
+
 /// Where the claims of one statement ended, to be remembered once it has committed.
 #[derive(Debug, Default)]
-pub struct Advance(Vec<(TenantId, String, usize, i64)>, Vec<AgentId>);
+pub struct Advance {
+    marks: Vec<(TenantId, String, usize, i64)>,
+    holders: Vec<AgentId>,
+    saw_tasks_of_others: bool,
+}
 
 impl Advance {
+    /// Whether those who got nothing may take it that the lanes are empty. Not when they saw tasks that
+    /// another replica had locked: it may not have them in the end.
+    pub fn proves_empty(&self) -> bool {
+        !self.saw_tasks_of_others
+    }
+
     /// Remembers. Only after the commit: a watermark must not pass a task whose claim was rolled back.
     pub fn apply(self, hints: &Hints) {
-        for (tenant, lane, priority, seq) in self.0 {
+        for (tenant, lane, priority, seq) in self.marks {
             hints.advance(tenant, &lane, priority, seq);
         }
-        for agent in self.1 {
+        for agent in self.holders {
             hints.holds_something(agent);
         }
     }
@@ -175,7 +189,8 @@ impl Advance {
 
 /// Hands out tasks to claimants of one tenant that want the same lanes: one answer each, in their order.
 ///
-/// Looks beyond the watermarks first; whoever finds nothing there looks once more from the start.
+/// Looks beyond the watermarks first; whoever finds nothing there looks once more from the floor, and
+/// some more times past what another replica has locked.
 ///
 /// # Errors
 /// Those of the database. A slot that another replica took in the same moment is a unique violation:
@@ -191,19 +206,20 @@ pub async fn claim_next(
         .claimants
         .iter()
         .any(|claimant| claimant.workspaces.is_some() || claimant.workflow.is_some());
-    let mut marks: Vec<_> = claims
-        .lanes
-        .iter()
-        .map(|lane| {
+    let marks_of = |read: &dyn Fn(&String) -> Marks| -> Vec<Marks> {
+        let one = |lane| {
             if is_filtered {
                 [0; PRIORITIES]
             } else {
-                hints.marks(claims.tenant, lane)
+                read(lane)
             }
-        })
-        .collect();
+        };
+        claims.lanes.iter().map(one).collect()
+    };
+    let floors = marks_of(&|lane| hints.floor(claims.tenant, lane));
+    let mut marks = marks_of(&|lane| hints.marks(claims.tenant, lane));
     let mut answers: Vec<Option<Claimed>> = vec![None; claims.claimants.len()];
-    let mut looked_before = false;
+    let (mut looked_before, mut looks_past_others) = (false, 0);
     loop {
         let open: Vec<usize> = (0..answers.len())
             .filter(|place| answers[*place].is_none())
@@ -213,19 +229,17 @@ pub async fn claim_next(
             Ok(rows) => rows,
             Err(error) if claims.commits_by_itself && looked_before => {
                 tracing::warn!(%error, "a second look for work failed; those that found nothing ask again");
+                advance.saw_tasks_of_others = true;
                 break;
             }
             Err(error) => return Err(error),
         };
         looked_before = true;
-        let wanted = rows
+        let saw_some = rows.first().is_some_and(|row| row.candidates > 0);
+        let from_floor = marks
             .iter()
-            .filter(|row| matches!(row.verdict.as_str(), "claimed" | "nothing"))
-            .count();
-        let saw_enough = rows
-            .first()
-            .is_some_and(|row| usize::try_from(row.candidates).unwrap_or(0) >= 2 * wanted.max(1));
-        let from_start = marks.iter().all(|marks| *marks == [0; PRIORITIES]);
+            .zip(&floors)
+            .all(|(marks, floors)| marks.iter().zip(floors).all(|(mark, floor)| mark <= floor));
         let mut got_some = false;
         for (place, row) in open.into_iter().zip(rows) {
             if row.verdict == "nothing" {
@@ -236,18 +250,21 @@ pub async fn claim_next(
                 advance.note(claims.tenant, &row);
             }
             if let Some(agent) = row.agent_id {
-                advance.1.push(AgentId::from(agent));
+                advance.holders.push(AgentId::from(agent));
             }
             answers[place] = Some(answer(row)?);
         }
-        let all_answered = answers.iter().all(Option::is_some);
-        // Others hold what was looked at, and there is more behind it: look again.
-        let look_again = saw_enough && got_some;
-        if all_answered || (from_start && !look_again) {
+        if answers.iter().all(Option::is_some) {
             break;
         }
-        if !look_again {
-            marks.fill([0; PRIORITIES]);
+        if saw_some && (got_some || looks_past_others < LOOKS_PAST_OTHERS) {
+            // There may be more behind what was seen, or behind what others have locked: look again.
+            looks_past_others += usize::from(!got_some);
+        } else if from_floor {
+            advance.saw_tasks_of_others = saw_some;
+            break;
+        } else {
+            marks.clone_from(&floors);
         }
     }
     Ok((
@@ -262,7 +279,7 @@ pub async fn claim_next(
 impl Advance {
     fn note(&mut self, tenant: TenantId, row: &Row) {
         if let (Some(lane), Some(priority), Some(seq)) = (&row.lane, row.priority, row.seq) {
-            self.0.push((
+            self.marks.push((
                 tenant,
                 lane.clone(),
                 usize::from(priority.unsigned_abs()),
@@ -272,11 +289,28 @@ impl Advance {
     }
 }
 
+/// Finds out which pinned lanes of these claims hold nothing, as far as that is not known yet. Lanes that are
+/// known to be empty need not be named, so that the claims of many agents want the same ones.
+///
+/// # Errors
+/// Those of the database.
+pub async fn settle_pinned(
+    db: &mut PgConnection,
+    hints: &Hints,
+    tenant: TenantId,
+    lanes: &[String],
+) -> Result<(), Error> {
+    let observed = hints.observe(tenant, lanes);
+    let filled = super::loops_store::filled_lanes(db, tenant, lanes).await?;
+    hints.found_filled(tenant, lanes, &observed, &filled);
+    Ok(())
+}
+
 async fn fetch(
     db: &mut PgConnection,
     tenant: TenantId,
     lanes: &[String],
-    marks: &[super::hints::Marks],
+    marks: &[Marks],
     claimants: &[&Claimant],
 ) -> Result<Vec<Row>, Error> {
     let agents: Vec<Uuid> = claimants

@@ -3,10 +3,7 @@
 //! Three things are remembered per lane of a tenant:
 //! - a **generation**, raised by whatever can make a task claimable. "Empty" is remembered together with
 //!   the generation read before the statement ran, so that a task which came in between is not missed;
-//! - a **watermark** per priority: beyond which seq to look. It keeps claims from walking over the index
-//!   entries of tasks that were claimed since the last vacuum. A claim that finds nothing looks from the
-//!   start before it says empty, and once a second one claim starts further back, which finds rows whose
-//!   insert committed late;
+//! - a **watermark** per priority: beyond which seq to look (`watermark.rs`);
 //! - the **claims that wait**, oldest first. One is woken per task.
 //!
 //! Losing all of it costs time, never a task: a loop looks for work in the lanes that are waited for.
@@ -19,22 +16,15 @@ use protocol::{AgentId, TenantId};
 use tokio::sync::oneshot;
 
 use super::claim::{Claimant, Claimed};
+use super::watermark::{Marks, Watermark};
 use crate::error::Error;
 
-/// How often one claim starts from an older watermark.
-const REWIND_EVERY: Duration = Duration::from_secs(1);
-/// How often one claim starts from the very beginning.
-const REWIND_FULLY_EVERY: Duration = Duration::from_secs(20);
+/// Lanes pinned to one holder are many and nearly always empty: one look for work in so many sees to them.
+const LOOKS_PER_PINNED: u64 = 15;
 /// How long a holder is believed to hold nothing after a claim of its found nothing.
 const FREE_FOR: Duration = Duration::from_secs(5);
 /// Lanes remembered at most; beyond, what is remembered about idle ones is dropped.
 const LANES_MAX: usize = 50_000;
-/// Priorities, from critical to low.
-pub(super) const PRIORITIES: usize = 4;
-
-/// Where to look beyond, for each priority of a lane.
-pub(super) type Marks = [i64; PRIORITIES];
-
 /// What this replica knows about its queues.
 #[derive(Default)]
 pub struct Hints(Mutex<Known>);
@@ -48,38 +38,32 @@ struct Known {
     last_ticket: u64,
     /// Raised when everything is forgotten: what was observed before counts no more.
     epoch: u64,
+    looks: u64,
 }
 
 struct Lane {
     generation: u64,
     empty_at: Option<u64>,
-    marks: Marks,
-    /// The watermarks of a second ago, for the claim that starts further back.
-    older_marks: Marks,
-    rewound_at: Instant,
-    fully_rewound_at: Instant,
-    /// Something lies before the watermark: the next claim starts from the beginning.
-    rewinds_next: bool,
+    watermark: Watermark,
     waiting: BTreeSet<u64>,
 }
 
 impl Lane {
     fn new() -> Self {
-        let now = Instant::now();
         Self {
             generation: 0,
             empty_at: None,
-            marks: [0; PRIORITIES],
-            older_marks: [0; PRIORITIES],
-            rewound_at: now,
-            fully_rewound_at: now,
-            rewinds_next: false,
+            watermark: Watermark::new(),
             waiting: BTreeSet::new(),
         }
     }
 
     fn is_idle(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    fn is_known_empty(&self) -> bool {
+        self.empty_at == Some(self.generation)
     }
 }
 
@@ -167,7 +151,7 @@ impl Hints {
 
     /// A task went back to its old place: the next claim must look before the watermark.
     pub fn look_from_the_start(&self, tenant: TenantId, lane: &str) {
-        self.known().lane(tenant, lane).rewinds_next = true;
+        self.known().lane(tenant, lane).watermark.rewind_to_start();
     }
 
     /// The generations of some lanes now, to be read before a statement looks into them.
@@ -204,13 +188,44 @@ impl Hints {
         known.free.insert(agent, Instant::now());
     }
 
+    /// Pinned lanes among these of which it is not known whether they are empty.
+    pub fn unsure_pinned(&self, tenant: TenantId, lanes: &[String]) -> Vec<String> {
+        let mut known = self.known();
+        lanes
+            .iter()
+            .filter(|lane| {
+                super::lanes::holder_of(lane).is_some()
+                    && !known.lane(tenant, lane).is_known_empty()
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// Those of these lanes that are not among the `filled` ones are empty.
+    pub fn found_filled(
+        &self,
+        tenant: TenantId,
+        lanes: &[String],
+        observed: &Observed,
+        filled: &[String],
+    ) {
+        let mut known = self.known();
+        if known.epoch != observed.epoch {
+            return;
+        }
+        for (lane, generation) in lanes.iter().zip(&observed.generations) {
+            if !filled.contains(lane) {
+                known.lane(tenant, lane).empty_at = Some(*generation);
+            }
+        }
+    }
+
     /// Whether every one of these lanes is known to be empty.
     pub fn are_known_empty(&self, tenant: TenantId, lanes: &[String]) -> bool {
         let mut known = self.known();
-        lanes.iter().all(|lane| {
-            let lane = known.lane(tenant, lane);
-            lane.empty_at == Some(lane.generation)
-        })
+        lanes
+            .iter()
+            .all(|lane| known.lane(tenant, lane).is_known_empty())
     }
 
     /// Lanes without those that are known to be empty, unless all are.
@@ -222,8 +237,8 @@ impl Hints {
         let mut wanted: Vec<String> = lanes
             .iter()
             .filter(|lane| {
-                let hint = known.lane(tenant, lane);
-                hint.empty_at != Some(hint.generation) || super::lanes::holder_of(lane).is_none()
+                !known.lane(tenant, lane).is_known_empty()
+                    || super::lanes::holder_of(lane).is_none()
             })
             .cloned()
             .collect();
@@ -248,32 +263,18 @@ impl Hints {
 
     /// Where to look beyond.
     pub(super) fn marks(&self, tenant: TenantId, lane: &str) -> Marks {
-        let mut known = self.known();
-        let lane = known.lane(tenant, lane);
-        if lane.rewinds_next || lane.fully_rewound_at.elapsed() >= REWIND_FULLY_EVERY {
-            lane.rewinds_next = false;
-            lane.fully_rewound_at = Instant::now();
-            return [0; PRIORITIES];
-        }
-        if lane.rewound_at.elapsed() >= REWIND_EVERY {
-            lane.rewound_at = Instant::now();
-            return std::mem::replace(&mut lane.older_marks, lane.marks);
-        }
-        lane.marks
+        self.known().lane(tenant, lane).watermark.look()
+    }
+
+    /// Where to look before saying that there is nothing.
+    pub(super) fn floor(&self, tenant: TenantId, lane: &str) -> Marks {
+        self.known().lane(tenant, lane).watermark.floor()
     }
 
     /// A claim received this seq: the next one looks beyond. Never goes back.
     pub(super) fn advance(&self, tenant: TenantId, lane: &str, priority: usize, seq: i64) {
         let mut known = self.known();
-        let lane = known.lane(tenant, lane);
-        let Some(mark) = lane.marks.get_mut(priority) else {
-            return;
-        };
-        if seq < *mark {
-            // There was something before the watermark, and there may be more of it.
-            lane.rewinds_next = true;
-        }
-        *mark = (*mark).max(seq);
+        known.lane(tenant, lane).watermark.advance(priority, seq);
     }
 
     /// Notes may have been missed: nothing remembered counts, and every waiting claim looks again.
@@ -290,14 +291,18 @@ impl Hints {
         }
     }
 
-    /// Lanes that claims wait for, or that are remembered as empty, with how many wait.
-    pub(super) fn watched(&self) -> Vec<(TenantId, String, usize)> {
-        let known = self.known();
+    /// Lanes that claims wait for, or that are remembered as empty, with their floors; pinned ones only
+    /// now and then.
+    pub(super) fn watched(&self) -> Vec<(TenantId, String, Marks)> {
+        let mut known = self.known();
+        let with_pinned = known.looks.is_multiple_of(LOOKS_PER_PINNED);
+        known.looks += 1;
         let mut watched = Vec::new();
-        for (tenant, lanes) in &known.lanes {
+        for (tenant, lanes) in &mut known.lanes {
             for (name, lane) in lanes {
-                if !lane.waiting.is_empty() || lane.empty_at == Some(lane.generation) {
-                    watched.push((*tenant, name.clone(), lane.waiting.len()));
+                let is_used = !lane.waiting.is_empty() || lane.is_known_empty();
+                if is_used && (with_pinned || super::lanes::holder_of(name).is_none()) {
+                    watched.push((*tenant, name.clone(), lane.watermark.floor()));
                 }
             }
         }
@@ -507,13 +512,18 @@ mod tests {
     }
 
     #[test]
-    fn a_rewound_watermark_is_not_lost() {
+    fn pinned_lanes_that_hold_nothing_are_left_out_so_that_claims_of_many_agents_share_a_statement()
+    {
         let hints = Hints::default();
-        hints.advance(tenant(), "role:a", 2, 40);
-        // Something lay before the watermark: one claim looks from the start, the next one beyond it again.
-        hints.advance(tenant(), "role:a", 2, 30);
-        assert_eq!(hints.marks(tenant(), "role:a")[2], 0);
-        assert_eq!(hints.marks(tenant(), "role:a")[2], 40);
+        let agent = AgentId::new();
+        let lanes = vec!["role:a".to_owned(), format!("role:a@{}", agent.uuid())];
+        let unsure = hints.unsure_pinned(tenant(), &lanes);
+        assert_eq!(unsure, lanes[1..]);
+        let observed = hints.observe(tenant(), &unsure);
+        hints.found_filled(tenant(), &unsure, &observed, &[]);
+        assert_eq!(hints.without_known_empty(tenant(), &lanes), lanes[..1]);
+        hints.work_ready(tenant(), &lanes[1], 1);
+        assert_eq!(hints.without_known_empty(tenant(), &lanes), lanes);
     }
 
     #[tokio::test]
@@ -545,6 +555,6 @@ mod tests {
         let hints = Hints::default();
         drop(hints.join(tenant(), &lanes(), &Claimant::for_test()));
         assert_eq!(hints.waiting_count(), 0);
-        assert!(hints.watched().iter().all(|(_, _, waiting)| *waiting == 0));
+        assert!(hints.watched().is_empty());
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::{TaskError, TaskState, TenantId};
-use uuid::Uuid;
 
 use super::loops_store as store;
 use super::moves::{Destination, Order};
@@ -163,10 +162,8 @@ pub async fn look_for_work(app: App) -> Result<Turn, Error> {
     if watched.is_empty() {
         return Ok(Turn::default());
     }
-    let tenants: Vec<Uuid> = watched.iter().map(|(tenant, ..)| tenant.uuid()).collect();
-    let lanes: Vec<String> = watched.into_iter().map(|(_, lane, _)| lane).collect();
     let mut db = app.db.internal().await?;
-    let found = store::depths(&mut db, &tenants, &lanes).await?;
+    let found = store::depths(&mut db, &watched).await?;
     let changed = found.len() as u64;
     for (tenant, lane, tasks) in found {
         app.hints.work_ready(tenant, &lane, tasks);

@@ -4,6 +4,7 @@ use protocol::{AgentId, TaskId, TenantId, WorkerId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::watermark::Marks;
 use crate::error::Error;
 
 /// A lease whose time is over, or an attempt that took too long.
@@ -149,22 +150,61 @@ pub(super) async fn next_due(db: &mut PgConnection) -> Result<Option<f64>, Error
     .await?)
 }
 
-/// How many tasks lie in each of these lanes, counted to 100.
+/// Which of these lanes hold anything.
+pub(super) async fn filled_lanes(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    lanes: &[String],
+) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select w.lane as "lane!"
+           from unnest($2::text[]) as w (lane)
+           cross join lateral (
+               select from task_queue q where q.tenant_id = $1 and q.lane = w.lane order by q.priority, q.seq limit 1
+           ) found"#,
+        tenant.uuid(),
+        lanes,
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// How many tasks lie in each of these lanes, counted to 100 per priority beyond the seqs given.
 pub(super) async fn depths(
     db: &mut PgConnection,
-    tenants: &[Uuid],
-    lanes: &[String],
+    watched: &[(TenantId, String, Marks)],
 ) -> Result<Vec<(TenantId, String, u32)>, Error> {
+    let mut tenants: Vec<Uuid> = Vec::new();
+    let mut lanes: Vec<&str> = Vec::new();
+    let mut priorities: Vec<i16> = Vec::new();
+    let mut beyond: Vec<i64> = Vec::new();
+    for (tenant, lane, floor) in watched {
+        for (priority, seq) in (0..).zip(floor) {
+            tenants.push(tenant.uuid());
+            lanes.push(lane);
+            priorities.push(priority);
+            beyond.push(*seq);
+        }
+    }
     let rows = sqlx::query!(
-        r#"select w.tenant_id as "tenant_id!", w.lane as "lane!", found.tasks as "tasks!"
-           from unnest($1::uuid[], $2::text[]) as w (tenant_id, lane)
+        r#"select w.tenant_id as "tenant_id!", w.lane as "lane!", sum(found.tasks)::bigint as "tasks!"
+           from unnest($1::uuid[], $2::text[], $3::smallint[], $4::bigint[]) as w (tenant_id, lane, priority, beyond)
            cross join lateral (
                select count(*) as tasks
-               from (select from task_queue q where q.tenant_id = w.tenant_id and q.lane = w.lane limit 100) counted
+               from (
+                   select
+                   from task_queue q
+                   where q.tenant_id = w.tenant_id and q.lane = w.lane and q.priority = w.priority and q.seq > w.beyond
+                   order by q.seq
+                   limit 100
+               ) counted
            ) found
-           where found.tasks > 0"#,
-        tenants,
-        lanes,
+           where found.tasks > 0
+           group by w.tenant_id, w.lane"#,
+        &tenants,
+        &lanes as &[&str],
+        &priorities,
+        &beyond,
     )
     .fetch_all(db)
     .await?;

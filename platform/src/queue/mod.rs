@@ -35,8 +35,9 @@ mod renew_by_log_store;
 mod renew_store;
 mod report;
 mod store;
+mod watermark;
 
-pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next};
+pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next, settle_pinned};
 pub use gates::{
     Limits, Run, cancel, held_at_gate, pause, resume, set_limits, settle, settle_gates,
 };

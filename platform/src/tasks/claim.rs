@@ -140,9 +140,7 @@ impl Claim {
     }
 
     async fn look(&self, app: &App) -> Result<Claimed, Error> {
-        let mut member = self.clone();
-        member.lanes = app.hints.without_known_empty(self.tenant, &self.lanes);
-        Ok(app.lanes.claim.run(member).await?.claimed)
+        Ok(app.lanes.claim.run(self.clone()).await?.claimed)
     }
 
     /// Looks for a task, and waits for one if the claim says so.

@@ -38,7 +38,8 @@ impl Lane for ClaimLane {
     /// One statement per distinct set of lanes. All in one transaction, so that a later one sees what an
     /// earlier one took; a single one commits by itself.
     async fn run(app: &App, members: &[Claim]) -> Result<Vec<Dealt>, Error> {
-        let groups = group(members);
+        settle_pinned(app, members).await?;
+        let groups = group(app, members);
         let mut answers: Vec<Option<Claimed>> = vec![None; members.len()];
         let mut advances = Vec::new();
         let mut tx = if groups.len() > 1 {
@@ -52,21 +53,17 @@ impl Lane for ClaimLane {
             None
         };
         let observed: Vec<_> = groups
-            .values()
-            .map(|places| {
-                app.hints
-                    .observe(members[places[0]].tenant, &members[places[0]].lanes)
-            })
+            .keys()
+            .map(|wants| app.hints.observe(wants.tenant, &wants.lanes))
             .collect();
-        for places in groups.values() {
+        for (wants, places) in &groups {
             let claimants: Vec<&Claimant> = places
                 .iter()
                 .map(|place| &members[*place].claimant)
                 .collect();
-            let first = &members[places[0]];
             let claims = Claims {
-                tenant: first.tenant,
-                lanes: &first.lanes,
+                tenant: wants.tenant,
+                lanes: &wants.lanes,
                 claimants: &claimants,
                 commits_by_itself: alone.is_some(),
             };
@@ -90,11 +87,11 @@ impl Lane for ClaimLane {
             }
             None => app.bus.publish(app, vec![Note::EventsAppended]),
         }
-        for advance in advances {
+        for (((wants, places), observed), advance) in groups.iter().zip(&observed).zip(advances) {
+            if advance.proves_empty() {
+                remember_empty(app, members, wants, places, observed, &answers);
+            }
             advance.apply(&app.hints);
-        }
-        for (places, observed) in groups.values().zip(&observed) {
-            remember_empty(app, members, places, observed, &answers);
         }
         Ok(members
             .iter()
@@ -111,40 +108,68 @@ impl Lane for ClaimLane {
     }
 }
 
-type GroupKey<'a> = (TenantId, &'a [String], &'a Option<Vec<Uuid>>, Option<Uuid>);
+/// What claims must have in common to share a statement.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Wants {
+    tenant: TenantId,
+    lanes: Vec<String>,
+    workspaces: Option<Vec<Uuid>>,
+    workflow: Option<Uuid>,
+}
 
-/// Claims that want the same lanes share a statement.
-fn group(members: &[Claim]) -> BTreeMap<GroupKey<'_>, Vec<usize>> {
-    let mut groups: BTreeMap<GroupKey<'_>, Vec<usize>> = BTreeMap::new();
+fn group(app: &App, members: &[Claim]) -> BTreeMap<Wants, Vec<usize>> {
+    let mut groups: BTreeMap<Wants, Vec<usize>> = BTreeMap::new();
     for (place, member) in members.iter().enumerate() {
         let claimant = &member.claimant;
-        let key = (
-            member.tenant,
-            member.lanes.as_slice(),
-            &claimant.workspaces,
-            claimant.workflow.map(Into::into),
-        );
-        groups.entry(key).or_default().push(place);
+        let wants = Wants {
+            tenant: member.tenant,
+            lanes: app.hints.without_known_empty(member.tenant, &member.lanes),
+            workspaces: claimant.workspaces.clone(),
+            workflow: claimant.workflow.map(Into::into),
+        };
+        groups.entry(wants).or_default().push(place);
     }
     groups
+}
+
+/// Every agent has lanes that only it takes from, and hardly any of them ever holds a task. One statement
+/// finds that out for all who claim for the first time, so that their claims can share one.
+async fn settle_pinned(app: &App, members: &[Claim]) -> Result<(), Error> {
+    let mut unsure: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
+    for member in members {
+        let lanes = app.hints.unsure_pinned(member.tenant, &member.lanes);
+        if !lanes.is_empty() {
+            unsure.entry(member.tenant).or_default().extend(lanes);
+        }
+    }
+    if unsure.is_empty() {
+        return Ok(());
+    }
+    let mut db = app.db.lane(LaneDb::Claim).await?;
+    for (tenant, mut lanes) in unsure {
+        lanes.sort_unstable();
+        lanes.dedup();
+        queue::settle_pinned(&mut db, &app.hints, tenant, &lanes).await?;
+    }
+    Ok(())
 }
 
 fn remember_empty(
     app: &App,
     members: &[Claim],
+    wants: &Wants,
     places: &[usize],
     observed: &queue::Observed,
     answers: &[Option<Claimed>],
 ) {
-    let first = &members[places[0]];
-    if first.claimant.workspaces.is_some() || first.claimant.workflow.is_some() {
+    if wants.workspaces.is_some() || wants.workflow.is_some() {
         return;
     }
     for place in places {
         if matches!(answers[*place], Some(Claimed::Nothing)) {
             app.hints.found_nothing(
-                first.tenant,
-                &first.lanes,
+                wants.tenant,
+                &wants.lanes,
                 observed,
                 members[*place].claimant.agent,
             );

@@ -97,7 +97,8 @@ impl Bench {
         Ok(site)
     }
 
-    async fn platform(&self, settings: &[(&str, &str)]) -> anyhow::Result<Platform> {
+    /// One more platform on the scenario's database.
+    pub(crate) async fn platform(&self, settings: &[(&str, &str)]) -> anyhow::Result<Platform> {
         Platform::start(&self.folder, &self.cluster.url_of(DATABASE), settings).await
     }
 

@@ -21,6 +21,9 @@ const WARMING_UP: u8 = 0;
 const MEASURING: u8 = 1;
 const STOPPING: u8 = 2;
 
+/// A stretch that is shorter says nothing: CPU time is counted in hundredths of a second.
+const SECONDS_MIN: f64 = 0.3;
+
 /// How long a stretch is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -33,6 +36,7 @@ pub(crate) struct Stage {
     phase: AtomicU8,
     turns_left: AtomicI64,
     ran_out: Notify,
+    over: Notify,
 }
 
 impl Stage {
@@ -42,6 +46,7 @@ impl Stage {
             phase: AtomicU8::new(WARMING_UP),
             turns_left: AtomicI64::new(i64::try_from(turns).unwrap_or(i64::MAX)),
             ran_out: Notify::new(),
+            over: Notify::new(),
         })
     }
 
@@ -58,8 +63,13 @@ impl Stage {
         if self.turns_left.fetch_sub(1, Ordering::Relaxed) > 0 {
             return true;
         }
-        self.ran_out.notify_one();
+        self.run_out();
         false
+    }
+
+    /// Says that nothing is left to do.
+    pub(crate) fn run_out(&self) {
+        self.ran_out.notify_one();
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -70,8 +80,23 @@ impl Stage {
         self.phase.load(Ordering::Relaxed) == MEASURING
     }
 
+    /// The warm-up is over.
+    pub(crate) fn measure(&self) {
+        self.phase.store(MEASURING, Ordering::Relaxed);
+    }
+
     pub(crate) fn stop(&self) {
         self.phase.store(STOPPING, Ordering::Relaxed);
+        self.over.notify_waiters();
+    }
+
+    /// Returns when the stretch is over.
+    pub(crate) async fn until_over(&self) {
+        let over = self.over.notified();
+        // From here on it is told.
+        if !self.is_over() {
+            over.await;
+        }
     }
 }
 
@@ -156,7 +181,7 @@ where
         tokio::time::sleep(span.warm_up).await;
         let from = meter.read().await?;
         let began = Instant::now();
-        stage.phase.store(MEASURING, Ordering::Relaxed);
+        stage.measure();
         tokio::select! {
             () = tokio::time::sleep(span.measured) => {}
             () = stage.ran_out.notified() => {}
@@ -176,7 +201,7 @@ where
         tally.append(ended??);
     }
     ensure!(
-        seconds > 0.5 * span.measured.as_secs_f64().min(2.0),
+        seconds > SECONDS_MIN,
         "there was work for {seconds:.1} s only; the scenario needs more of it"
     );
     Ok(Outcome {

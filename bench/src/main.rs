@@ -23,12 +23,13 @@ mod load;
 mod measure;
 mod pgbench;
 mod platform;
+mod plot;
 mod procfs;
 mod report;
 mod scenarios;
 mod wire;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -53,6 +54,9 @@ struct Flags {
     /// Writes the results into this file, as a list of objects
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Draws the results into this folder, as SVG
+    #[arg(long)]
+    plots: Option<PathBuf>,
     /// How often to measure everything
     #[arg(long, default_value_t = 1)]
     runs: usize,
@@ -101,8 +105,13 @@ async fn measure_all(flags: Flags) -> anyhow::Result<bool> {
         _ = interrupt.recv() => true,
         _ = terminate.recv() => true,
     };
+    let rows: Vec<_> = bench.rows.iter().map(report::Row::json).collect();
     if let Some(path) = &flags.json {
-        write_json(&bench, path)?;
+        std::fs::write(path, serde_json::to_string_pretty(&rows)?)
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(folder) = &flags.plots {
+        plot::draw(&rows, folder).with_context(|| format!("drawing into {}", folder.display()))?;
     }
     bench.stop().await;
     if is_interrupted {
@@ -139,12 +148,6 @@ async fn measure_scenarios(bench: &mut Bench, flags: &Flags, failed: &mut Vec<St
             }
         }
     }
-}
-
-fn write_json(bench: &Bench, path: &Path) -> anyhow::Result<()> {
-    let rows: Vec<_> = bench.rows.iter().map(report::Row::json).collect();
-    let text = serde_json::to_string_pretty(&rows)?;
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 fn print_machine(bench: &Bench) {

@@ -77,6 +77,18 @@ impl Row {
         }
     }
 
+    /// A row that sums up others, with a rate and no costs of its own.
+    pub(crate) fn summary(scenario: &'static str, variant: &str, connections: usize, ours: f64) -> Self {
+        Self {
+            scenario,
+            variant: variant.to_owned(),
+            connections,
+            ours,
+            unit: "tasks/s",
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn unit(mut self, unit: &'static str) -> Self {
         self.unit = unit;
         self
@@ -165,10 +177,6 @@ impl Row {
 
     pub(crate) fn wal_each(&self) -> f64 {
         self.usage.wal_bytes / self.units
-    }
-
-    pub(crate) fn usage(&self) -> &Usage {
-        &self.usage
     }
 
     fn counts(&self) -> bool {

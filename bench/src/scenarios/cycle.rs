@@ -16,7 +16,7 @@ use crate::bench::{Bench, Site};
 use crate::client::Connection;
 use crate::fleet::{ClaimWords, Member, ROLE};
 use crate::ledger::Ledger;
-use crate::load::{self, Outcome, Stage, Tally};
+use crate::load::{self, Outcome, Span, Stage, Tally};
 use crate::pgbench::Kind;
 use crate::report::{Goal, Row};
 use crate::wire;
@@ -167,8 +167,8 @@ async fn load(
     Ok(outcome)
 }
 
-/// Takes tasks through their lives on so many connections until the stretch is over, or nearly all are
-/// used up.
+/// Takes tasks through their lives on so many connections until the usual stretch is over, or nearly all
+/// are used up.
 pub(crate) async fn drain(
     bench: &Bench,
     site: &Site,
@@ -177,6 +177,20 @@ pub(crate) async fn drain(
     way: Way,
     tasks: u64,
     output_bytes: usize,
+) -> anyhow::Result<Outcome> {
+    let span = bench.span();
+    drain_for(bench, site, ledger, connections, (way, output_bytes), tasks, span).await
+}
+
+/// The same with a stretch of another length.
+pub(crate) async fn drain_for(
+    bench: &Bench,
+    site: &Site,
+    ledger: &Arc<Ledger>,
+    connections: usize,
+    (way, output_bytes): (Way, usize),
+    tasks: u64,
+    span: Span,
 ) -> anyhow::Result<Outcome> {
     let stage = Stage::with_turns(tasks);
     let output = wire::payload(output_bytes);
@@ -188,7 +202,7 @@ pub(crate) async fn drain(
         })
         .collect();
     let mut meter = bench.meter(site).await?;
-    load::run(&stage, bench.span(), &mut meter, workers).await
+    load::run(&stage, span, &mut meter, workers).await
 }
 
 /// One worker that claims and completes.

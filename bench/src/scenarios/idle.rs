@@ -85,15 +85,10 @@ async fn one(bench: &mut Bench, workers: usize, has_beats: bool) -> anyhow::Resu
                     #[expect(unreachable_code, reason = "gives the block its type")]
                     anyhow::Ok(())
                 };
-                let over = async {
-                    while !stage.is_over() {
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                    }
-                };
                 tokio::select! {
                     ended = waiting => ended?,
                     ended = beating => ended?,
-                    () = over => {}
+                    () = stage.until_over() => {}
                 }
                 Ok(tally)
             }

@@ -1,11 +1,20 @@
 //! The scenarios: each is a file that tells what it does and what should come out.
 
+mod backlog;
 mod create;
 mod cycle;
+mod deps;
 mod empty;
 mod idle;
+mod logs;
+mod payload;
 mod pickup;
 mod prefill;
+mod replicas;
+mod small_pool;
+mod sustained;
+mod tags;
+mod turnover;
 
 use clap::ValueEnum;
 
@@ -27,15 +36,42 @@ pub(crate) enum Scenario {
     Empty,
     /// Workers that wait and beat.
     Idle,
+    /// A cycle with millions of ready tasks behind.
+    Backlog,
+    /// Many tags, one of them flooded.
+    Tags,
+    /// Tasks that depend on others.
+    Deps,
+    /// Log lines, and a live tail.
+    Logs,
+    /// Two platforms on one database.
+    Replicas,
+    /// Inputs and outputs of growing size.
+    Payload,
+    /// The smallest pools, and 64 of everything at once.
+    SmallPool,
+    /// Twenty minutes at 60 % of the peak.
+    Sustained,
 }
 
 impl Scenario {
     /// Whether it is short enough for `--quick`, and essential.
     pub(crate) fn is_quick(self) -> bool {
         match self {
-            Self::Cycle | Self::Cycle3 | Self::Create | Self::Pickup | Self::Empty | Self::Idle => {
-                true
-            }
+            Self::Cycle
+            | Self::Cycle3
+            | Self::Create
+            | Self::Pickup
+            | Self::Empty
+            | Self::Idle => true,
+            Self::Backlog
+            | Self::Tags
+            | Self::Deps
+            | Self::Logs
+            | Self::Replicas
+            | Self::Payload
+            | Self::SmallPool
+            | Self::Sustained => false,
         }
     }
 
@@ -52,6 +88,14 @@ impl Scenario {
             Self::Pickup => pickup::run(bench).await,
             Self::Empty => empty::run(bench).await,
             Self::Idle => idle::run(bench).await,
+            Self::Backlog => backlog::run(bench).await,
+            Self::Tags => tags::run(bench).await,
+            Self::Deps => deps::run(bench).await,
+            Self::Logs => logs::run(bench).await,
+            Self::Replicas => replicas::run(bench).await,
+            Self::Payload => payload::run(bench).await,
+            Self::SmallPool => small_pool::run(bench).await,
+            Self::Sustained => sustained::run(bench).await,
         }
     }
 }

@@ -4,10 +4,11 @@
 //! Tasks come at a fixed rate, whatever becomes of those before; so a platform that falls behind does not slow
 //! down what is asked of it. The worker completes its task and waits again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -19,7 +20,7 @@ use crate::ledger::Ledger;
 use crate::load::{self, Outcome, Span, Stage, Tally};
 use crate::pgbench::Kind;
 use crate::report::{Goal, Row};
-use crate::wire;
+use crate::wire::{self, CreateRequest};
 
 const WORKERS: usize = 1_000;
 /// Tasks a second.
@@ -32,8 +33,30 @@ const CREATORS: usize = 16;
 const COMMIT_TIMES_MAX: f64 = 2.0;
 const P99_MS_MAX: f64 = 5.0;
 
-/// When a task was asked for, by its number.
-type Asked = Arc<Vec<std::sync::OnceLock<Instant>>>;
+/// Who waits for what, and what comes how often.
+pub(crate) struct Plan {
+    pub(crate) workers: usize,
+    /// The roles that a worker serves.
+    pub(crate) served: fn(usize) -> Vec<String>,
+    /// The roles of the tasks that come, in turn.
+    pub(crate) wanted: Vec<String>,
+    /// Tasks a second.
+    pub(crate) rate: u64,
+    pub(crate) span: Span,
+}
+
+/// When tasks were asked for, by their numbers; those that were there before are not timed.
+struct Asked {
+    before: u64,
+    at: Vec<OnceLock<Instant>>,
+}
+
+impl Asked {
+    fn place(&self, number: u64) -> Option<&OnceLock<Instant>> {
+        let place = number.checked_sub(self.before)?;
+        self.at.get(usize::try_from(place).ok()?)
+    }
+}
 
 /// Measures `pickup`.
 pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
@@ -43,7 +66,23 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
             .recent(&bench.cluster, Kind::Inserts, 1)
             .await?;
         let site = bench.site().await?;
-        let mut outcome = load(bench, &site, rate).await?;
+        let plan = Plan {
+            workers: WORKERS,
+            served: |_| vec![ROLE.to_owned()],
+            wanted: vec![ROLE.to_owned()],
+            rate,
+            span: Span {
+                warm_up: Duration::from_secs(3),
+                measured: Duration::from_secs(match (bench.is_quick, rate) {
+                    (true, _) => 6,
+                    (false, 20) => 30,
+                    (false, _) => 15,
+                }),
+            },
+        };
+        let ledger = Arc::new(Ledger::new(plan.tasks_max()));
+        let mut outcome = load(bench, &site, &plan, &ledger).await?;
+        bench.close(site, Some(&ledger), "pickup").await?;
         let around = bench
             .yardstick
             .around(&bench.cluster, before, Kind::Inserts)
@@ -64,28 +103,34 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn load(bench: &Bench, site: &Site, rate: u64) -> anyhow::Result<Outcome> {
-    let span = Span {
-        warm_up: Duration::from_secs(3),
-        measured: Duration::from_secs(match (bench.is_quick, rate) {
-            (true, _) => 6,
-            (false, 20) => 30,
-            (false, _) => 15,
-        }),
-    };
-    let tasks_max = rate * 2 * (span.warm_up + span.measured).as_secs();
-    let ledger = Arc::new(Ledger::new(tasks_max));
-    let asked: Asked = Arc::new((0..tasks_max).map(|_| std::sync::OnceLock::new()).collect());
+impl Plan {
+    /// More tasks than will come.
+    pub(crate) fn tasks_max(&self) -> u64 {
+        self.rate * 2 * (self.span.warm_up + self.span.measured).as_secs()
+    }
+}
+
+/// Runs a plan. The times are from create to claim, the other times those of the creates.
+pub(crate) async fn load(
+    bench: &Bench,
+    site: &Site,
+    plan: &Plan,
+    ledger: &Arc<Ledger>,
+) -> anyhow::Result<Outcome> {
+    let asked = Arc::new(Asked {
+        before: ledger.numbers(),
+        at: (0..plan.tasks_max()).map(|_| OnceLock::new()).collect(),
+    });
     let stage = Stage::endless();
-    let mut loads: Vec<futures_util::future::BoxFuture<'static, anyhow::Result<Tally>>> =
-        Vec::new();
-    for number in 0..WORKERS {
-        let worker = work(bench, site, number, &stage, &ledger, &asked);
+    let mut loads: Vec<BoxFuture<'static, anyhow::Result<Tally>>> = Vec::new();
+    for number in 0..plan.workers {
+        let roles = (plan.served)(number);
+        let worker = work(bench, site, number, &roles, &stage, ledger, &asked);
         loads.push(Box::pin(worker));
     }
-    loads.push(Box::pin(create(bench, site, rate, &stage, &ledger, &asked)));
+    loads.push(Box::pin(create(bench, site, plan, &stage, ledger, &asked)));
     let mut meter = bench.meter(site).await?;
-    load::run(&stage, span, &mut meter, loads).await
+    load::run(&stage, plan.span, &mut meter, loads).await
 }
 
 /// A worker that waits, completes, and waits again.
@@ -93,9 +138,10 @@ fn work(
     bench: &Bench,
     site: &Site,
     number: usize,
+    roles: &[String],
     stage: &Arc<Stage>,
     ledger: &Arc<Ledger>,
-    asked: &Asked,
+    asked: &Arc<Asked>,
 ) -> impl Future<Output = anyhow::Result<Tally>> + use<> {
     let (stage, ledger, asked) = (Arc::clone(stage), Arc::clone(ledger), Arc::clone(asked));
     let address = site.address(number);
@@ -104,15 +150,16 @@ fn work(
         start: true,
         wait_seconds: WAIT_SECONDS,
     };
-    let claim = member.claim(address, &[ROLE], words);
+    let roles: Vec<&str> = roles.iter().map(String::as_str).collect();
+    let claim = member.claim(address, &roles, words);
     let mut complete = member.complete(address, &wire::payload(PAYLOAD_BYTES));
     async move {
         let mut connection = Connection::open(address).await?;
         let mut tally = Tally::default();
-        loop {
+        while !stage.is_over() {
             let answer = tokio::select! {
                 answer = connection.call(&claim) => answer?,
-                () = is_over(&stage) => return Ok(tally),
+                () = stage.until_over() => break,
             };
             let now = Instant::now();
             if answer.status == 204 {
@@ -121,65 +168,71 @@ fn work(
             answer.expect(200, "a claim")?;
             let task = wire::task_in(answer.body)?;
             ledger.claimed(&task)?;
-            let asked = asked[usize::try_from(task.number)?]
-                .get()
-                .context("a task was handed out before it was asked for")?;
-            if stage.is_measured() {
+            let place = asked.place(task.number);
+            if let Some(place) = place.filter(|_| stage.is_measured()) {
+                let at = place
+                    .get()
+                    .context("a task was handed out before it was asked for")?;
                 tally.done += 1;
-                tally.times.add(now.duration_since(*asked));
+                tally.times.add(now.duration_since(*at));
             }
             let answer = connection.call(complete.about(task.id)).await?;
             answer.expect(200, "a complete")?;
             ledger.completed();
         }
+        Ok(tally)
     }
 }
 
-pub(crate) async fn is_over(stage: &Stage) {
-    while !stage.is_over() {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-}
+/// A connection that creates, with a request for each role.
+type Creator = Arc<Mutex<(Connection, Vec<CreateRequest>, Tally)>>;
 
 /// Creates tasks at a fixed rate.
 fn create(
     bench: &Bench,
     site: &Site,
-    rate: u64,
+    plan: &Plan,
     stage: &Arc<Stage>,
     ledger: &Arc<Ledger>,
-    asked: &Asked,
+    asked: &Arc<Asked>,
 ) -> impl Future<Output = anyhow::Result<Tally>> + use<> {
     let (stage, ledger, asked) = (Arc::clone(stage), Arc::clone(ledger), Arc::clone(asked));
     let address = site.address(0);
-    let request = bench.fleet[0].create(address, ROLE, &wire::payload(PAYLOAD_BYTES));
+    let input = wire::payload(PAYLOAD_BYTES);
+    let requests: Vec<CreateRequest> = plan
+        .wanted
+        .iter()
+        .map(|role| bench.fleet[0].create(address, role, &input))
+        .collect();
+    let rate = plan.rate;
     async move {
-        let mut creators = Vec::new();
+        let mut creators: Vec<Creator> = Vec::new();
         for _ in 0..CREATORS {
             let connection = Connection::open(address).await?;
-            creators.push(Arc::new(Mutex::new((
-                connection,
-                request.clone(),
-                Tally::default(),
-            ))));
+            let creator = (connection, requests.clone(), Tally::default());
+            creators.push(Arc::new(Mutex::new(creator)));
         }
         // The workers come first.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let mut ticks = interval(Duration::from_secs(1) / u32::try_from(rate)?);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut running = tokio::task::JoinSet::new();
+        let mut turn = 0;
         while !stage.is_over() {
             ticks.tick().await;
             let number = ledger.number();
-            let place = usize::try_from(number)?;
-            ensure!(place < asked.len(), "more tasks were made than were meant");
-            let began = *asked[place].get_or_init(Instant::now);
-            let creator = Arc::clone(&creators[place % CREATORS]);
+            let place = asked
+                .place(number)
+                .context("more tasks were made than were meant")?;
+            let began = *place.get_or_init(Instant::now);
+            let creator = Arc::clone(&creators[turn % CREATORS]);
+            let role = turn % requests.len();
+            turn += 1;
             let is_measured = stage.is_measured();
             running.spawn(async move {
                 let mut creator = creator.lock().await;
-                let (connection, request, tally) = &mut *creator;
-                let answer = connection.call(request.numbered(number)).await?;
+                let (connection, requests, tally) = &mut *creator;
+                let answer = connection.call(requests[role].numbered(number)).await?;
                 answer.expect(201, "a create")?;
                 if is_measured {
                     tally.other_times.add(began.elapsed());

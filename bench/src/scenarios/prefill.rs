@@ -21,10 +21,22 @@ pub(crate) async fn through_api(
     tasks: u64,
     input: &str,
 ) -> anyhow::Result<()> {
+    of_role(bench, site, ledger, tasks, ROLE, input).await
+}
+
+/// The same with another role.
+pub(crate) async fn of_role(
+    bench: &Bench,
+    site: &Site,
+    ledger: &Arc<Ledger>,
+    tasks: u64,
+    role: &str,
+    input: &str,
+) -> anyhow::Result<()> {
     let creators = (0..CONNECTIONS).map(|number| {
         let member: &Member = &bench.fleet[number];
         let address = site.address(number);
-        let request = member.create(address, ROLE, input);
+        let request = member.create(address, role, input);
         let share =
             tasks / CONNECTIONS as u64 + u64::from((number as u64) < tasks % CONNECTIONS as u64);
         let ledger = Arc::clone(ledger);

@@ -49,6 +49,9 @@ impl Bench {
     /// Starts the server and registers the fleet.
     pub(crate) async fn start(wanted: Wanted) -> anyhow::Result<Self> {
         let cluster = Cluster::start(&wanted.folder).await?;
+        if wanted.tells_statements {
+            cluster.time_plans().await?;
+        }
         let seconds = if wanted.is_quick { 2 } else { 5 };
         let mut bench = Self {
             yardstick: Yardstick::new(&wanted.folder, seconds),

@@ -99,6 +99,15 @@ impl Cluster {
             .await
     }
 
+    /// Has the server also count how long it plans, which costs a little.
+    pub(crate) async fn time_plans(&self) -> anyhow::Result<()> {
+        self.run(&[
+            "alter system set pg_stat_statements.track_planning = on".to_owned(),
+            "select pg_reload_conf()".to_owned(),
+        ])
+        .await
+    }
+
     async fn run(&self, statements: &[String]) -> anyhow::Result<()> {
         let mut db = self.connect_aside().await?;
         for statement in statements {

@@ -137,11 +137,14 @@ pub(crate) struct Tally {
     pub(crate) times: Times,
     /// Of another one.
     pub(crate) other_times: Times,
+    /// Claims that found nothing although tasks were left, where that may be.
+    pub(crate) empty_claims: u64,
 }
 
 impl Tally {
     fn append(&mut self, other: Self) {
         self.done += other.done;
+        self.empty_claims += other.empty_claims;
         self.times.append(other.times);
         self.other_times.append(other.other_times);
     }

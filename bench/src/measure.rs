@@ -5,8 +5,8 @@
 //!   `pg_stat_database` lag by up to a second and count reads too; transaction ids do neither.
 //! - Fsyncs are those of the write-ahead log, which `pg_stat_wal` counts; backends report with a delay of
 //!   at most a second, at the beginning as at the end.
-//! - Strangers are whatever keeps the machine busy and is not the load, the platform, the server or
-//!   pgbench.
+//! - Strangers are whatever keeps the machine busy and is not the load, the platform, the server, pgbench,
+//!   or a thread of the kernel: these write our pages and our journal.
 
 use std::time::Instant;
 
@@ -28,6 +28,7 @@ pub(crate) struct Meter {
 pub(crate) struct Reading {
     at: Instant,
     machine: MachineTicks,
+    kernel: u64,
     load: u64,
     platform: u64,
     postgres: u64,
@@ -84,6 +85,7 @@ impl Meter {
         Ok(Reading {
             at: Instant::now(),
             machine: procfs::machine()?,
+            kernel: procfs::ticks_of_kernel(),
             load: procfs::ticks_of(std::process::id())?,
             platform,
             postgres: procfs::ticks_of_family(self.postmaster)?,
@@ -110,11 +112,12 @@ fn between(from: &Reading, to: &Reading) -> Usage {
     let load = seconds(from.load, to.load);
     let platform = seconds(from.platform, to.platform);
     let postgres = seconds(from.postgres, to.postgres);
+    let kernel = seconds(from.kernel, to.kernel);
     let busy = seconds(from.machine.busy, to.machine.busy);
     let total = seconds(from.machine.total, to.machine.total);
     Usage {
         seconds: to.at.duration_since(from.at).as_secs_f64(),
-        other_percent: share(busy - load - platform - postgres, total),
+        other_percent: share(busy - kernel - load - platform - postgres, total),
         load_cpu_s: load,
         platform_cpu_s: platform,
         postgres_cpu_s: postgres,
@@ -152,9 +155,11 @@ impl Strangers {
         Ok(watch)
     }
 
-    /// The server, the load, and the children of the load that have ended, of which pgbench is one.
+    /// The server, the kernel, the load, and its children that have ended, of which pgbench is one.
     fn count_ours(&self) -> anyhow::Result<u64> {
-        Ok(procfs::ticks_of_family(self.postmaster)? + procfs::ticks_of(std::process::id())?)
+        Ok(procfs::ticks_of_family(self.postmaster)?
+            + procfs::ticks_of_kernel()
+            + procfs::ticks_of(std::process::id())?)
     }
 
     pub(crate) fn percent(&self) -> anyhow::Result<f64> {
@@ -174,12 +179,12 @@ pub(crate) async fn top_statements(
 ) -> anyhow::Result<Vec<String>> {
     let mut db = cluster.connect_aside().await?;
     let rows = sqlx::query(
-        "select calls, total_exec_time, mean_exec_time, rows::float8 / calls as rows_each,
+        "select calls, total_exec_time + total_plan_time as total, mean_exec_time, mean_plan_time, rows::float8 / calls as rows_each,
                 shared_blks_hit::float8 / calls as hits_each,
                 left(regexp_replace(query, '\\s+', ' ', 'g'), 110) as text
          from pg_stat_statements s join pg_database d on d.oid = s.dbid
          where d.datname = $1
-         order by total_exec_time desc limit $2",
+         order by total desc limit $2",
     )
     .bind(database)
     .bind(count)
@@ -189,9 +194,10 @@ pub(crate) async fn top_statements(
         .iter()
         .map(|row| {
             format!(
-                "{:>9.0} ms in {:>7} calls, {:>8.3} ms, {:>6.1} rows, {:>8.0} pages each: {}",
-                row.get::<f64, _>("total_exec_time"),
+                "{:>7.0} ms in {:>6} calls; each {:.3} ms to plan, {:.3} ms, {:.1} rows, {:.0} pages: {}",
+                row.get::<f64, _>("total"),
                 row.get::<i64, _>("calls"),
+                row.get::<f64, _>("mean_plan_time"),
                 row.get::<f64, _>("mean_exec_time"),
                 row.get::<f64, _>("rows_each"),
                 row.get::<f64, _>("hits_each"),

@@ -102,6 +102,16 @@ pub(crate) fn ticks_of_family(pid: u32) -> anyhow::Result<u64> {
     Ok(ticks)
 }
 
+/// The ticks of the kernel's own threads; none where a container hides them.
+pub(crate) fn ticks_of_kernel() -> u64 {
+    /// The parent of them all.
+    const KTHREADD: u32 = 2;
+    match fs::read_to_string(format!("/proc/{KTHREADD}/comm")) {
+        Ok(name) if name.trim() == "kthreadd" => ticks_of_family(KTHREADD).unwrap_or_default(),
+        _ => 0,
+    }
+}
+
 /// Memory that a process has in RAM, in MiB.
 pub(crate) fn rss_mib(pid: u32) -> anyhow::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;

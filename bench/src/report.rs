@@ -78,7 +78,12 @@ impl Row {
     }
 
     /// A row that sums up others, with a rate and no costs of its own.
-    pub(crate) fn summary(scenario: &'static str, variant: &str, connections: usize, ours: f64) -> Self {
+    pub(crate) fn summary(
+        scenario: &'static str,
+        variant: &str,
+        connections: usize,
+        ours: f64,
+    ) -> Self {
         Self {
             scenario,
             variant: variant.to_owned(),

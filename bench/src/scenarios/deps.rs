@@ -18,8 +18,9 @@ use crate::report::{Goal, Row};
 use crate::wire::{self, CreateRequest, ID_CHARS};
 
 const WIDTH: u64 = 10_000;
-/// Tasks that are held back by joins, all together.
+/// Tasks that hold back joins, all together.
 const JOINED: u64 = 30_000;
+const JOINED_QUICKLY: u64 = 10_000;
 /// Tasks that one join depends on.
 const FAN_INS: [u64; 3] = [100, 1_000, 10_000];
 const CHAIN: u64 = 1_000;
@@ -37,15 +38,24 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let mut narrowest = None;
     for width in FAN_INS {
         let mut outcome = fan_in(bench, width).await?;
-        let row = Row::of("deps", format!("joins of {width}"), CONNECTIONS, &mut outcome)
-            .more("fan_in", width)
-            .more_times("complete", &mut outcome.tally.other_times);
+        let row = Row::of(
+            "deps",
+            format!("joins of {width}"),
+            CONNECTIONS,
+            &mut outcome,
+        )
+        .more("fan_in", width)
+        .more_times("complete", &mut outcome.tally.other_times);
         let row = match narrowest {
             None => row,
             Some(rate) => {
                 let row = row.compared_with(rate);
                 let ratio = row.ratio();
-                row.goal(Goal::at_least("ratio to joins of 100", ratio, RATIO_OF_JOINS))
+                row.goal(Goal::at_least(
+                    "ratio to joins of 100",
+                    ratio,
+                    RATIO_OF_JOINS,
+                ))
             }
         };
         narrowest = narrowest.or(Some(row.ours));
@@ -129,7 +139,9 @@ async fn do_one(
         start: true,
         wait_seconds: 5,
     };
-    let answer = connection.call(&member.claim(address, &[role], words)).await?;
+    let answer = connection
+        .call(&member.claim(address, &[role], words))
+        .await?;
     answer.expect(200, "a claim of a task that must be ready")?;
     let task = wire::task_in(answer.body)?;
     ledger.claimed(&task)?;
@@ -154,7 +166,10 @@ async fn fan_out(bench: &mut Bench) -> anyhow::Result<()> {
     bench.close(site, Some(&ledger), "deps").await?;
     let row = Row::of("deps", "fan-out to 10000", CONNECTIONS, &mut outcome)
         .more("release_ms", took.as_secs_f64() * 1000.0)
-        .more("release_us_per_dependant", took.as_secs_f64() * 1e6 / WIDTH as f64);
+        .more(
+            "release_us_per_dependant",
+            took.as_secs_f64() * 1e6 / WIDTH as f64,
+        );
     bench.report(row);
     Ok(())
 }
@@ -162,14 +177,19 @@ async fn fan_out(bench: &mut Bench) -> anyhow::Result<()> {
 /// Many tasks hold back joins of a width.
 async fn fan_in(bench: &Bench, width: u64) -> anyhow::Result<Outcome> {
     let site = bench.site().await?;
-    let ledger = Arc::new(Ledger::new(2 * JOINED));
-    let ids = create_all(bench, &site, &ledger, JOINED, "ready", "").await?;
+    let joined = if bench.is_quick {
+        JOINED_QUICKLY
+    } else {
+        JOINED
+    };
+    let ledger = Arc::new(Ledger::new(2 * joined));
+    let ids = create_all(bench, &site, &ledger, joined, "ready", "").await?;
     let mut joins = 0;
     for group in ids.chunks(usize::try_from(width)?) {
         create_one(bench, &site, &ledger, KNOT, "pending", &depends_on(group)?).await?;
         joins += 1;
     }
-    let outcome = drain(bench, &site, &ledger, JOINED).await?;
+    let outcome = drain(bench, &site, &ledger, joined).await?;
     let mut connection = Connection::open(site.address(0)).await?;
     for _ in 0..joins {
         do_one(bench, &site, &ledger, &mut connection, KNOT).await?;

@@ -97,7 +97,7 @@ async fn one(bench: &mut Bench, workers: usize, has_beats: bool) -> anyhow::Resu
     let mut meter = bench.meter(&site).await?;
     let span = Span {
         // The first claims ask the database, the later ones know that there is nothing.
-        warm_up: Duration::from_secs(2),
+        warm_up: Duration::from_secs(if bench.is_quick { 4 } else { 8 }),
         measured: Duration::from_secs(if bench.is_quick { 6 } else { 30 }),
     };
     let mut outcome = load::run(&stage, span, &mut meter, lives).await?;

@@ -26,7 +26,8 @@ use crate::wire;
 const WORKERS: usize = 64;
 const LINES: u64 = 100;
 /// Characters of a line beside its number.
-const LINE: &str = "a line that a program prints while it works, long enough to be like most of them are";
+const LINE: &str =
+    "a line that a program prints while it works, long enough to be like most of them are";
 /// How a line begins; the number of its batch follows.
 const MARK: &str = "batch ";
 /// Batches that are timed on their way to the tail.
@@ -37,17 +38,31 @@ type Sent = Arc<Vec<OnceLock<Instant>>>;
 
 /// Measures `logs`.
 pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let clients = bench.yardstick.best_clients(&bench.cluster, Kind::Lines).await?;
-    let before = bench.yardstick.recent(&bench.cluster, Kind::Lines, clients).await?;
+    let clients = bench
+        .yardstick
+        .best_clients(&bench.cluster, Kind::Lines)
+        .await?;
+    let before = bench
+        .yardstick
+        .recent(&bench.cluster, Kind::Lines, clients)
+        .await?;
     let mut flat_out = load(bench, None).await?;
-    let around = bench.yardstick.around(&bench.cluster, before, Kind::Lines).await?;
+    let around = bench
+        .yardstick
+        .around(&bench.cluster, before, Kind::Lines)
+        .await?;
     let row = Row::of("logs", "flat out", WORKERS, &mut flat_out);
     bench.report(row.unit("lines/s").yardstick(around));
 
     let mut steady = load(bench, Some(Duration::from_secs(1))).await?;
     let mut tail = std::mem::take(&mut steady.tally.other_times);
     ensure!(tail.len() > 0, "nothing reached the tail");
-    let row = Row::of("logs", "live tail, a batch a second each", WORKERS, &mut steady);
+    let row = Row::of(
+        "logs",
+        "live tail, a batch a second each",
+        WORKERS,
+        &mut steady,
+    );
     bench.report(
         row.unit("lines/s")
             .more_times("ingest", &mut steady.tally.times)
@@ -72,7 +87,9 @@ async fn load(bench: &Bench, pace: Option<Duration>) -> anyhow::Result<Outcome> 
             pace,
             sent: Arc::clone(&sent),
         };
-        loads.push(Box::pin(shipper.run(Arc::clone(&stage), Arc::clone(&ledger))));
+        loads.push(Box::pin(
+            shipper.run(Arc::clone(&stage), Arc::clone(&ledger)),
+        ));
     }
     if pace.is_some() {
         loads.push(Box::pin(follow(&site, &stage, &sent)));
@@ -223,5 +240,8 @@ fn follow(
 
 fn batch_in(line: &[u8]) -> Option<usize> {
     let at = wire::find(line, MARK.as_bytes())? + MARK.len();
-    std::str::from_utf8(line.get(at..at + 12)?).ok()?.parse().ok()
+    std::str::from_utf8(line.get(at..at + 12)?)
+        .ok()?
+        .parse()
+        .ok()
 }

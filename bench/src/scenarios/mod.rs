@@ -58,12 +58,9 @@ impl Scenario {
     /// Whether it is short enough for `--quick`, and essential.
     pub(crate) fn is_quick(self) -> bool {
         match self {
-            Self::Cycle
-            | Self::Cycle3
-            | Self::Create
-            | Self::Pickup
-            | Self::Empty
-            | Self::Idle => true,
+            Self::Cycle | Self::Cycle3 | Self::Create | Self::Pickup | Self::Empty | Self::Idle => {
+                true
+            }
             Self::Backlog
             | Self::Tags
             | Self::Deps

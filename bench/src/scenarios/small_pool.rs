@@ -29,12 +29,27 @@ const LONGEST_MS_MAX: f64 = 10_000.0;
 
 /// A kind of request beside the usual turns: its name, method and path, and a body.
 const KINDS: [(&str, &str, &str, &str); 6] = [
-    ("list_tasks", "GET", "/api/v1/tasks?state=ready&per_page=20", ""),
+    (
+        "list_tasks",
+        "GET",
+        "/api/v1/tasks?state=ready&per_page=20",
+        "",
+    ),
     ("queue_depth", "GET", "/api/v1/tasks/queue-depth", ""),
     ("list_workers", "GET", "/api/v1/workers?per_page=20", ""),
     ("events", "GET", "/api/v1/events?per_page=20", ""),
-    ("create_key", "POST", "/api/v1/api-keys", r#"{"scope":"service","label":"bench"}"#),
-    ("register_agent", "POST", "/api/v1/agents/register", r#"{"name":"bench"}"#),
+    (
+        "create_key",
+        "POST",
+        "/api/v1/api-keys",
+        r#"{"scope":"service","label":"bench"}"#,
+    ),
+    (
+        "register_agent",
+        "POST",
+        "/api/v1/agents/register",
+        r#"{"name":"bench"}"#,
+    ),
 ];
 
 /// Answers to one kind: accepted, and told to come back.
@@ -51,8 +66,14 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let stage = Stage::endless();
     let mut loads: Vec<BoxFuture<'static, anyhow::Result<Tally>>> = Vec::new();
     for number in 0..EACH {
-        let turner = Turner::new(&bench.fleet[number], turnover::ROLES * number, site.address(0));
-        loads.push(Box::pin(turner.run(Arc::clone(&stage), Arc::clone(&ledger))));
+        let turner = Turner::new(
+            &bench.fleet[number],
+            turnover::ROLES * number,
+            site.address(0),
+        );
+        loads.push(Box::pin(
+            turner.run(Arc::clone(&stage), Arc::clone(&ledger)),
+        ));
         loads.push(Box::pin(beat(bench, &site, number, &stage)));
     }
     let answers: Arc<Vec<Answers>> = Arc::new(KINDS.iter().map(|_| Answers::default()).collect());
@@ -67,21 +88,31 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     bench.close(site, Some(&ledger), "small-pool").await?;
 
     let [longest] = outcome.tally.other_times.percentiles([100.0]);
-    let mut row = Row::of("small-pool", format!("{EACH} of each kind"), connections, &mut outcome)
-        .more("payload_bytes", PAYLOAD_BYTES)
-        .more("longest_ms", longest);
+    let mut row = Row::of(
+        "small-pool",
+        format!("{EACH} of each kind"),
+        connections,
+        &mut outcome,
+    )
+    .more("payload_bytes", PAYLOAD_BYTES)
+    .more("longest_ms", longest);
     let mut fewest = u64::MAX;
     for ((name, ..), answers) in KINDS.iter().zip(answers.iter()) {
         let accepted = answers.accepted.load(Ordering::Relaxed);
         fewest = fewest.min(accepted);
-        row = row
-            .more(&format!("{name}_accepted"), accepted)
-            .more(&format!("{name}_put_off"), answers.put_off.load(Ordering::Relaxed));
+        row = row.more(&format!("{name}_accepted"), accepted).more(
+            &format!("{name}_put_off"),
+            answers.put_off.load(Ordering::Relaxed),
+        );
     }
     let longest = longest.unwrap_or(f64::INFINITY);
     bench.report(
         row.goal(Goal::at_most("longest call ms", longest, LONGEST_MS_MAX))
-            .goal(Goal::at_least("answers to the slowest kind", fewest as f64, 1.0)),
+            .goal(Goal::at_least(
+                "answers to the slowest kind",
+                fewest as f64,
+                1.0,
+            )),
     );
     Ok(())
 }
@@ -132,7 +163,10 @@ fn beat(
         let mut tally = Tally::default();
         while stage.takes_turn() {
             let began = Instant::now();
-            connection.call(&request).await?.expect(200, "a heartbeat")?;
+            connection
+                .call(&request)
+                .await?
+                .expect(200, "a heartbeat")?;
             tally.other_times.add(began.elapsed());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

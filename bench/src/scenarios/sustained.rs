@@ -75,9 +75,17 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         let row = Row::summary("sustained", variant, CONNECTIONS, rate);
         let row = row.compared_with(first).more("snapshot_held", is_held);
         let ratio = row.ratio();
-        let mut row = row.goal(Goal::at_least("last quarter beside the first", ratio, RATIO));
+        let mut row = row.goal(Goal::at_least(
+            "last quarter beside the first",
+            ratio,
+            RATIO,
+        ));
         if !is_held {
-            row = row.goal(Goal::at_most("MiB of tables without history", hot_mib, bound));
+            row = row.goal(Goal::at_most(
+                "MiB of tables without history",
+                hot_mib,
+                bound,
+            ));
         }
         bench.report(row);
     }
@@ -144,7 +152,13 @@ async fn keep_pace(
         from = meter.read().await?;
         let sizes = sizes(&mut looking).await?;
         let minute = (number + 1) as f64 * each.as_secs_f64() / 60.0;
-        let sample = report(bench, minute, number >= SAMPLES / 2, (tally, usage, seconds), sizes);
+        let sample = report(
+            bench,
+            minute,
+            number >= SAMPLES / 2,
+            (tally, usage, seconds),
+            sizes,
+        );
         samples.push(sample);
     }
     holding.execute("rollback").await?;
@@ -171,14 +185,19 @@ fn report(
         per_second: outcome.per_second(),
         hot_mib: sizes.hot,
     };
-    let row = Row::of("sustained", format!("to minute {minute:.1}"), CONNECTIONS, &mut outcome)
-        .more_times("create", &mut outcome.tally.other_times)
-        .more("minute", minute)
-        .more("snapshot_held", is_held)
-        .more("database_mib", sizes.database)
-        .more("hot_mib", sizes.hot)
-        .more("hot_index_mib", sizes.hot_indexes)
-        .more("hot_dead_rows", sizes.dead_rows);
+    let row = Row::of(
+        "sustained",
+        format!("to minute {minute:.1}"),
+        CONNECTIONS,
+        &mut outcome,
+    )
+    .more_times("create", &mut outcome.tally.other_times)
+    .more("minute", minute)
+    .more("snapshot_held", is_held)
+    .more("database_mib", sizes.database)
+    .more("hot_mib", sizes.hot)
+    .more("hot_index_mib", sizes.hot_indexes)
+    .more("hot_dead_rows", sizes.dead_rows);
     bench.report(row);
     sample
 }

@@ -1,10 +1,10 @@
 //! A connection to the platform that costs as little as a client can.
 //!
 //! The load shares its machine with what it measures, so every microsecond spent here is taken from
-//! there. A general HTTP client allocates for every header, goes through pools and timers, and needs
-//! several times the time of this one; here a call is one write of bytes that were rendered before, one
-//! read, and a look at the head of the answer. Requests follow each other on a connection that stays
-//! open, one at a time, as a worker's do.
+//! there. A general HTTP client allocates for every header and goes through pools and timers. Here a call
+//! is one write of bytes that were rendered before, one read, and a look at the head of the answer; it takes
+//! ten microseconds of CPU (`load_cpu_s_per_1000` of `empty`), nearly all of them in the kernel. Requests
+//! follow each other on a connection that stays open, one at a time, as a worker's do.
 
 use std::net::SocketAddr;
 

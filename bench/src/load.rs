@@ -114,8 +114,8 @@ impl Times {
         self.0.append(&mut other.0);
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The exact time, in milliseconds, that this share of all calls did not exceed.

@@ -82,12 +82,11 @@ async fn one(
     };
     let before = yardstick.recent(cluster, Kind::Pairs, clients).await?;
     let has_batches = connections == 256 && way == Way::InTwo;
-    let batches = match has_batches {
-        true => {
-            let clients = yardstick.best_clients(cluster, Kind::PairsOf50).await?;
-            Some(yardstick.recent(cluster, Kind::PairsOf50, clients).await?)
-        }
-        false => None,
+    let batches = if has_batches {
+        let clients = yardstick.best_clients(cluster, Kind::PairsOf50).await?;
+        Some(yardstick.recent(cluster, Kind::PairsOf50, clients).await?)
+    } else {
+        None
     };
 
     let mut outcome = load(bench, scenario, connections, way).await?;

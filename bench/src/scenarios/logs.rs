@@ -56,7 +56,7 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
 
     let mut steady = load(bench, Some(Duration::from_secs(1))).await?;
     let mut tail = std::mem::take(&mut steady.tally.other_times);
-    ensure!(tail.len() > 0, "nothing reached the tail");
+    ensure!(!tail.is_empty(), "nothing reached the tail");
     let row = Row::of(
         "logs",
         "live tail, a batch a second each",

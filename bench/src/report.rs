@@ -77,12 +77,13 @@ impl Row {
         }
     }
 
-    /// A row that sums up others, with a rate and no costs of its own.
+    /// A row that sums up others, with a rate and no costs of its own. It counts when they do.
     pub(crate) fn summary(
         scenario: &'static str,
         variant: &str,
         connections: usize,
         ours: f64,
+        other_percent: f64,
     ) -> Self {
         Self {
             scenario,
@@ -90,6 +91,10 @@ impl Row {
             connections,
             ours,
             unit: "tasks/s",
+            usage: Usage {
+                other_percent,
+                ..Usage::default()
+            },
             ..Self::default()
         }
     }

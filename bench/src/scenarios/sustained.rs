@@ -46,6 +46,7 @@ struct Sizes {
 struct Sample {
     per_second: f64,
     hot_mib: f64,
+    other_percent: f64,
 }
 
 /// Measures `sustained`.
@@ -62,17 +63,19 @@ pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let samples = keep_pace(bench, &site, &ledger, rate, each).await?;
     bench.close(site, Some(&ledger), "sustained").await?;
 
-    let mean = |part: &[Sample]| {
-        part.iter().map(|sample| sample.per_second).sum::<f64>() / part.len() as f64
+    let mean = |part: &[Sample], figure: fn(&Sample) -> f64| {
+        part.iter().map(figure).sum::<f64>() / part.len() as f64
     };
+    let others = mean(&samples, |sample| sample.other_percent);
+    let rate_of = |part| mean(part, |sample| sample.per_second);
     let quarter = SAMPLES / 4;
-    let first = mean(&samples[..quarter]);
-    let clean = mean(&samples[quarter..2 * quarter]);
-    let held = mean(&samples[3 * quarter..]);
+    let first = rate_of(&samples[..quarter]);
+    let clean = rate_of(&samples[quarter..2 * quarter]);
+    let held = rate_of(&samples[3 * quarter..]);
     let bound = (GROWTH_MAX * samples[quarter - 1].hot_mib).max(SMALL_MIB);
     let hot_mib = samples[2 * quarter - 1].hot_mib;
     for (variant, rate, is_held) in [("clean", clean, false), ("snapshot held", held, true)] {
-        let row = Row::summary("sustained", variant, CONNECTIONS, rate);
+        let row = Row::summary("sustained", variant, CONNECTIONS, rate, others);
         let row = row.compared_with(first).more("snapshot_held", is_held);
         let ratio = row.ratio();
         let mut row = row.goal(Goal::at_least(
@@ -184,6 +187,7 @@ fn report(
     let sample = Sample {
         per_second: outcome.per_second(),
         hot_mib: sizes.hot,
+        other_percent: usage.other_percent,
     };
     let row = Row::of(
         "sustained",

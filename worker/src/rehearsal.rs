@@ -117,7 +117,8 @@ impl Stage {
                 let more = json!({
                     "state_changed_at": "2026-01-31T12:00:00.000Z", "available_actions": [],
                     "blocked_count": 0, "on_dependency_failure": "fail", "context": {},
-                    "auto_retry": false, "max_retries": 0, "max_abandons": 3,
+                    "auto_retry": false, "max_retries": 0, "max_abandons": 3, "max_reworks": 10,
+                    "requires_approval": false,
                     "updated_at": "2026-01-31T12:00:00.000Z",
                 });
                 let more = more.as_object().unwrap().clone();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -199,32 +199,22 @@ pub(crate) fn program(name: &str) -> Command {
 }
 
 /// Whether a program was built after the last change of its sources: `cargo test` does not build it.
+/// Cargo lists what went into it beside it; sources of its tests alone are not among them.
 fn is_fresh(program: &Path) -> bool {
-    fn newest_below(folder: &Path, newest: &mut SystemTime) {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                newest_below(&path, newest);
-            } else if path.extension().is_some_and(|end| end == "rs")
-                && let Ok(changed) = entry.metadata().and_then(|facts| facts.modified())
-            {
-                *newest = changed.max(*newest);
-            }
-        }
-    }
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    let workspace = workspace.expect("a member of the workspace");
-    let package = match program.file_name().and_then(|name| name.to_str()) {
-        Some("stint-platform") => "platform",
-        _ => "worker",
+    let modified = |path: &Path| fs::metadata(path).and_then(|facts| facts.modified());
+    let (Ok(built), Ok(list)) = (
+        modified(program),
+        fs::read_to_string(program.with_extension("d")),
+    ) else {
+        return false;
     };
-    let mut newest = SystemTime::UNIX_EPOCH;
-    for package in [package, "protocol"] {
-        newest_below(&workspace.join(package).join("src"), &mut newest);
-    }
-    fs::metadata(program)
-        .and_then(|facts| facts.modified())
-        .is_ok_and(|built| built > newest)
+    let sources = list.split_once(": ").map_or("", |(_, sources)| sources);
+    sources
+        .replace("\\ ", "\0")
+        .split_whitespace()
+        .all(|source| {
+            modified(Path::new(&source.replace('\0', " "))).is_ok_and(|changed| changed <= built)
+        })
 }
 
 /// A free port below those that the system gives to connections, so that it stays free while the

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::place::until;
-use crate::processes::{ADMIN_KEY, Stage, Tenant};
+use stint_tests::place::until;
+use stint_tests::processes::{ADMIN_KEY, Stage, Tenant};
 
 /// Has characters that every encoding writes differently.
 const SECRET: &str = r#"canary+bird/"sings\loud%in=the mine"#;

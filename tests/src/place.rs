@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::unistd::Pid;
 use sqlx::postgres::PgConnectOptions;
@@ -11,49 +11,72 @@ use sqlx::{Connection, PgConnection};
 use stint_platform::db::keeper::{Keeper, KeeperSettings};
 use tempfile::TempDir;
 
+use crate::run::until_within;
+
 /// Longest a condition may take to come true, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A folder for one test, which the server's user can reach although the test may be root.
-pub(crate) struct Place {
+pub struct Place {
     outer: TempDir,
 }
 
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Place {
-    pub(crate) fn new() -> Self {
+    /// An empty one.
+    ///
+    /// # Panics
+    /// When no temporary folder can be made.
+    pub fn new() -> Self {
         let outer = tempfile::tempdir().expect("a temporary folder");
         fs::set_permissions(outer.path(), Permissions::from_mode(0o755)).expect("our own folder");
         Self { outer }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The folder.
+    pub fn path(&self) -> &Path {
         self.outer.path()
     }
 
-    pub(crate) fn settings(&self) -> KeeperSettings {
+    /// How its server is kept.
+    pub fn settings(&self) -> KeeperSettings {
         KeeperSettings {
             data_dir: self.path().join("data"),
             pg_bin: None,
         }
     }
 
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    /// A file of the server's folder.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.path().join("data").join(name)
     }
 
     /// The process number of the server that runs in the folder.
-    pub(crate) fn server(&self) -> Option<Pid> {
+    pub fn server(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.file("cluster/postmaster.pid")).ok()?;
         Some(Pid::from_raw(text.lines().next()?.parse().ok()?))
     }
 
-    pub(crate) async fn start(&self) -> Keeper {
+    /// Starts its server.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start(&self) -> Keeper {
         Keeper::start(self.settings())
             .await
             .expect("a keeper starts")
     }
 
-    pub(crate) async fn refusal(&self, settings: KeeperSettings) -> String {
+    /// Why a server with these settings does not start.
+    ///
+    /// # Panics
+    /// When it does.
+    pub async fn refusal(&self, settings: KeeperSettings) -> String {
         let refused = Keeper::start(settings)
             .await
             .err()
@@ -62,13 +85,21 @@ impl Place {
     }
 }
 
-pub(crate) async fn connect(options: &PgConnectOptions) -> PgConnection {
+/// A connection.
+///
+/// # Panics
+/// When there is none.
+pub async fn connect(options: &PgConnectOptions) -> PgConnection {
     PgConnection::connect_with(options)
         .await
         .expect("the database answers")
 }
 
-pub(crate) async fn write_row(options: &PgConnectOptions) {
+/// Writes a row into a table of its own.
+///
+/// # Panics
+/// When that fails.
+pub async fn write_row(options: &PgConnectOptions) {
     let mut db = connect(options).await;
     sqlx::raw_sql("create table if not exists kept (n int); insert into kept values (1)")
         .execute(&mut db)
@@ -76,7 +107,11 @@ pub(crate) async fn write_row(options: &PgConnectOptions) {
         .expect("a row is written");
 }
 
-pub(crate) async fn rows(options: &PgConnectOptions) -> sqlx::Result<i64> {
+/// How many rows [`write_row`] has written.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn rows(options: &PgConnectOptions) -> sqlx::Result<i64> {
     let mut db = PgConnection::connect_with(options).await?;
     sqlx::query_scalar("select count(*) from kept")
         .fetch_one(&mut db)
@@ -84,10 +119,9 @@ pub(crate) async fn rows(options: &PgConnectOptions) -> sqlx::Result<i64> {
 }
 
 /// Waits until `condition` is true, and names it if it never is.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition().await {
-        assert!(Instant::now() < deadline, "still not so: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+///
+/// # Panics
+/// When it stays false.
+pub async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    until_within(DEADLINE, what, condition).await;
 }

@@ -2,19 +2,26 @@
 
 use stint_protocol::client::Client;
 use stint_protocol::{AgentId, ClaimTask, CompleteTask, PROTOCOL_VERSION, RegisterAgent};
-use stint_tests::json;
 
+use crate::json;
 use crate::processes::Tenant;
 
 /// An agent that speaks for itself, with its own client.
-pub(crate) struct Holder {
-    pub(crate) id: AgentId,
-    pub(crate) key: String,
-    pub(crate) client: Client,
+pub struct Holder {
+    /// Names it.
+    pub id: AgentId,
+    /// Its key.
+    pub key: String,
+    /// A client with its key.
+    pub client: Client,
 }
 
 impl Holder {
-    pub(crate) async fn register(tenant: &Tenant, name: &str) -> Self {
+    /// Registers it.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn register(tenant: &Tenant, name: &str) -> Self {
         let agent = RegisterAgent {
             name: name.to_owned(),
             protocol: None,
@@ -46,7 +53,7 @@ impl Holder {
     }
 
     /// Asks for a task of the role "alone", started, for ten seconds at a time.
-    pub(crate) fn claim(&self) -> ClaimTask {
+    pub fn claim(&self) -> ClaimTask {
         ClaimTask {
             agent_id: self.id,
             worker_id: None,
@@ -63,7 +70,7 @@ impl Holder {
 }
 
 /// A report of success that names its attempt.
-pub(crate) fn completion(attempt: i32, output: &str) -> CompleteTask {
+pub fn completion(attempt: i32, output: &str) -> CompleteTask {
     CompleteTask {
         output: json(output),
         attempt: Some(attempt),

@@ -258,4 +258,35 @@ mod tests {
         let text = r#"{"b": 1,  "a": "token of thanks"}"#;
         assert_eq!(mask_secrets(text), text);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_secret_under_any_suspicious_key_is_masked_however_deep(
+            word in proptest::sample::select(SECRET_WORDS),
+            before in "[a-z_]{0,6}",
+            depth in 0_usize..12,
+            canary in "canary-[A-Za-z0-9]{12}",
+        ) {
+            let key = format!("{before}{}", word.to_uppercase());
+            proptest::prop_assume!(is_secret_key(&key));
+            let mut value = serde_json::json!({ key: canary.clone() });
+            for level in 0..depth {
+                value = match level % 2 {
+                    0 => serde_json::json!([1, value]),
+                    _ => serde_json::json!({ "more": value }),
+                };
+            }
+            proptest::prop_assert!(!mask_secrets(&value.to_string()).contains(&canary));
+            let body = serde_json::json!({ "input": value }).to_string();
+            proptest::prop_assert!(refuse_plain(body.as_bytes()).is_err());
+        }
+
+        #[test]
+        fn masking_leaves_json_that_can_be_read(text in "\\PC{0,80}") {
+            let json = serde_json::json!({ "token": text, "list": [text] }).to_string();
+            proptest::prop_assert!(serde_json::from_str::<Value>(&mask_secrets(&json)).is_ok());
+            // What is no JSON is left alone, and does no harm.
+            mask_secrets(&text);
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! An agent without a worker.
 
 use stint_protocol::client::Client;
-use stint_protocol::{AgentId, ClaimTask, CompleteTask, PROTOCOL_VERSION, RegisterAgent};
+use stint_protocol::{
+    AgentHeartbeat, AgentId, ClaimTask, CompleteTask, FailTask, HeartbeatLease, PROTOCOL_VERSION,
+    RegisterAgent, ReleaseTask, TaskError, TaskId,
+};
 
 use crate::json;
 use crate::processes::Tenant;
@@ -22,12 +25,20 @@ impl Holder {
     /// # Panics
     /// When it is refused.
     pub async fn register(tenant: &Tenant, name: &str) -> Self {
+        Self::register_with(tenant, name, 1).await
+    }
+
+    /// Registers one that can hold so many tasks.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn register_with(tenant: &Tenant, name: &str, capacity: i32) -> Self {
         let agent = RegisterAgent {
             name: name.to_owned(),
             protocol: None,
             routing_tags: vec!["role:alone".to_owned()],
             execution_mode: None,
-            capacity: None,
+            capacity: Some(capacity),
             worker_id: None,
             playbook_id: None,
             heartbeat_interval_seconds: Some(5),
@@ -79,6 +90,46 @@ pub fn completion(attempt: i32, output: &str) -> CompleteTask {
         verification: None,
         agent_id: None,
         worker_id: None,
+        request_id: None,
+    }
+}
+
+/// A report of failure that names its attempt.
+pub fn failure(attempt: i32, category: &str) -> FailTask {
+    FailTask {
+        error: TaskError {
+            category: Some(category.to_owned()),
+            message: "it broke".to_owned(),
+            recoverable: None,
+            details: None,
+        },
+        attempt: Some(attempt),
+        retry_after_seconds: None,
+        metrics: None,
+        git_info: None,
+        agent_id: None,
+        worker_id: None,
+        request_id: None,
+    }
+}
+
+/// An attempt hands its task back.
+pub fn release(attempt: i32) -> ReleaseTask {
+    ReleaseTask {
+        attempt: Some(attempt),
+        ..ReleaseTask::default()
+    }
+}
+
+/// A heartbeat that lists these attempts.
+pub fn beat(leases: &[(TaskId, i32)]) -> AgentHeartbeat {
+    let listed = |&(task_id, attempt): &(TaskId, i32)| HeartbeatLease {
+        task_id,
+        attempt,
+        progress: None,
+    };
+    AgentHeartbeat {
+        leases: Some(leases.iter().map(listed).collect()),
         request_id: None,
     }
 }

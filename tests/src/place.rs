@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::unistd::Pid;
@@ -124,4 +125,20 @@ pub async fn rows(options: &PgConnectOptions) -> sqlx::Result<i64> {
 /// When it stays false.
 pub async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
     until_within(DEADLINE, what, condition).await;
+}
+
+/// The files below a folder that contain one of the texts, but for those called `worker.toml`: workers are
+/// given their secrets there.
+///
+/// # Panics
+/// When something cannot be read.
+pub fn files_with(folder: &Path, texts: &[String]) -> Vec<String> {
+    let mut grep = Command::new("grep");
+    grep.args(["-r", "-l", "-a", "-F", "-s", "--exclude=worker.toml"]);
+    for text in texts {
+        grep.args(["-e", text]);
+    }
+    let found = grep.arg(folder).output().expect("grep runs");
+    let found = String::from_utf8_lossy(&found.stdout);
+    found.lines().map(str::to_owned).collect()
 }

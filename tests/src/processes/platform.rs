@@ -52,6 +52,15 @@ impl PlatformProcess {
         .await;
     }
 
+    /// Starts it again where it was, if it has ended, and does not wait for it. Tells whether it had.
+    pub fn revive(&mut self) -> bool {
+        let had_ended = self.process.has_ended();
+        if had_ended {
+            self.process.start();
+        }
+        had_ended
+    }
+
     /// Kills it, and waits for its end.
     pub fn kill9(&mut self) {
         self.process.kill9();

@@ -121,6 +121,11 @@ impl Process {
         ended
     }
 
+    /// Whether no process runs it.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.ended().is_some() || self.child.is_none()
+    }
+
     pub(super) async fn end(&mut self) -> ExitStatus {
         let mut status = None;
         let what = format!("{} has ended", self.name);

@@ -52,9 +52,13 @@ impl WorkerProcess {
         self
     }
 
-    /// Starts it again where it was.
-    pub fn restart(&mut self) {
-        self.process.start();
+    /// Starts it again where it was, if it has ended. Tells whether it had.
+    pub fn revive(&mut self) -> bool {
+        let had_ended = self.process.has_ended();
+        if had_ended {
+            self.process.start();
+        }
+        had_ended
     }
 
     /// Starts it, again if it has run before.
@@ -95,7 +99,7 @@ impl WorkerProcess {
 
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
-        self.process.ended().is_none() && self.process.is_started()
+        !self.process.has_ended()
     }
 
     /// What it has logged.

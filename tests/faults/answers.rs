@@ -115,7 +115,7 @@ impl Writer {
             }
             "key" => {
                 let key =
-                    Self::body(json!({ "scope": "agent", "label": name, "request_id": id() }));
+                    Self::body(json!({ "scope": "admin", "label": name, "request_id": id() }));
                 self.twice(None, async |client| client.create_key(&key).await)
                     .await;
             }

@@ -115,14 +115,15 @@ impl Running {
         let Self {
             mut cluster,
             recorder,
-            load,
+            mut load,
             ..
         } = self;
         let tenant = Tenant::first_of(&cluster.replicas[0]);
         let identity = tenant.client.get_identity().await.expect("an identity");
-        load_ends(&mut cluster, load).await;
+        while_reviving(&mut cluster, load.stop_making()).await;
         let mut db = cluster.connect().await.expect("the database is whole");
-        until_within_or_go_on(&mut cluster, &mut db).await;
+        everything_ends(&mut cluster, &mut db).await;
+        while_reviving(&mut cluster, load.stop()).await;
         recorder.flush();
         let mut evidence = Evidence {
             ops: read(&cluster.stage.read("history.jsonl")),
@@ -150,19 +151,21 @@ impl Running {
     }
 }
 
-async fn load_ends(cluster: &mut Cluster, load: Load) {
-    let ends = load.stop();
-    tokio::pin!(ends);
+/// Starts again what ends, until something is done.
+async fn while_reviving(cluster: &mut Cluster, done: impl Future<Output = ()>) {
+    tokio::pin!(done);
     loop {
         tokio::select! {
-            () = &mut ends => return,
-            () = tokio::time::sleep(Duration::from_millis(100)) => { cluster.revive(); }
+            () = &mut done => return,
+            () = tokio::time::sleep(Duration::from_millis(100)) => {
+                cluster.revive();
+            }
         }
     }
 }
 
 /// Waits until every task and run has ended. What has not is found by the checker.
-async fn until_within_or_go_on(cluster: &mut Cluster, db: &mut PgConnection) {
+async fn everything_ends(cluster: &mut Cluster, db: &mut PgConnection) {
     let deadline = Instant::now() + END_PATIENCE;
     until_within(END_PATIENCE * 2, "everything has ended or time is over", async || {
         cluster.revive();
@@ -221,7 +224,7 @@ async fn chaos() {
     let strength = Strength {
         pause: Duration::from_millis(150),
         slow_percent: 8,
-        agents_percent: 20,
+        agents_percent: 12,
     };
     let running = Running::start(wanted.seed, WORKERS, 4, strength).await;
     let sizes = Sizes {

@@ -49,6 +49,9 @@ pub(crate) struct Answer {
     /// The thing that was made, claimed or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<Uuid>,
+    /// The state it is in now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<String>,
     /// The attempt that was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt: Option<i32>,

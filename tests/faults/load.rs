@@ -10,7 +10,7 @@ use serde_json::json;
 use stint_protocol::client::{Client, ClientError};
 use stint_protocol::{
     CancelTask, ClaimTask, ClaimedTask, CreatePlaybook, CreateTask, CreateWorkflow, PlaybookId,
-    RetryPolicy, TaskId, TenantId, WorkspaceId,
+    RetryPolicy, Task, TaskId, TenantId, WorkspaceId,
 };
 use stint_tests::holder::{Holder, completion, failure, release};
 use stint_tests::new_task;
@@ -93,8 +93,26 @@ fn retries() -> RetryPolicy {
 
 /// A load that runs until it is told to stop.
 pub(crate) struct Load {
+    makers: Clients,
+    /// Agents and readers.
+    others: Clients,
+}
+
+/// Clients that end together.
+#[derive(Default)]
+struct Clients {
     stopping: CancellationToken,
-    clients: JoinSet<()>,
+    running: JoinSet<()>,
+}
+
+impl Clients {
+    /// Lets them finish what they have begun.
+    async fn stop(&mut self) {
+        self.stopping.cancel();
+        while let Some(ended) = self.running.join_next().await {
+            ended.expect("a client does not panic");
+        }
+    }
 }
 
 /// How much there is to do.
@@ -117,8 +135,8 @@ impl Load {
         strength: Strength,
     ) -> Self {
         let mut load = Self {
-            stopping: CancellationToken::new(),
-            clients: JoinSet::new(),
+            makers: Clients::default(),
+            others: Clients::default(),
         };
         let first = Tenant::first_of(&cluster.replicas[0]);
         let other = cluster.replicas[0].tenant().await;
@@ -136,6 +154,7 @@ impl Load {
                 client,
                 scribe,
                 name,
+                pause: strength.pause * if number == 2 { 5 } else { 1 },
                 strength,
                 // The other tenant has no workers, only an agent.
                 roles: if number == 2 {
@@ -146,8 +165,9 @@ impl Load {
                 made: made.clone(),
                 place: (number == 0).then_some(place),
             };
-            load.clients
-                .spawn(maker.run(dice.fork(number as u64), load.stopping.clone()));
+            load.makers
+                .running
+                .spawn(maker.run(dice.fork(number as u64), load.makers.stopping.clone()));
         }
         let agents = if has_agents { makers } else { &[] };
         for (number, tenant) in agents.iter().copied().enumerate() {
@@ -160,25 +180,30 @@ impl Load {
                 holder: Holder { client, ..holder },
                 name,
             };
-            load.clients
-                .spawn(agent.run(dice.fork(10 + number as u64), load.stopping.clone()));
+            load.others
+                .running
+                .spawn(agent.run(dice.fork(10 + number as u64), load.others.stopping.clone()));
         }
         for (number, tenant) in [&first, &other].into_iter().enumerate() {
             let identity = tenant.client.get_identity().await.expect("an identity");
             let scribe = recorder.client(&format!("reader-{number}"), identity.tenant_id.uuid());
             let client = Client::new(&cluster.link().await, &tenant.key).expect("a key");
-            load.clients
-                .spawn(read(client, scribe, load.stopping.clone()));
+            load.others
+                .running
+                .spawn(read(client, scribe, load.others.stopping.clone()));
         }
         load
     }
 
-    /// Lets the clients finish what they have begun.
+    /// Nothing more is made; what was made is still worked on.
+    pub(crate) async fn stop_making(&mut self) {
+        self.makers.stop().await;
+    }
+
+    /// Everybody finishes what they have begun.
     pub(crate) async fn stop(mut self) {
-        self.stopping.cancel();
-        while let Some(ended) = self.clients.join_next().await {
-            ended.expect("a client does not panic");
-        }
+        self.makers.stop().await;
+        self.others.stop().await;
     }
 }
 
@@ -203,6 +228,7 @@ struct Maker {
     client: Client,
     scribe: Scribe,
     name: String,
+    pause: Duration,
     strength: Strength,
     roles: &'static [&'static str],
     made: Made,
@@ -214,7 +240,7 @@ impl Maker {
         for number in 0_u64.. {
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = tokio::time::sleep(self.strength.pause) => {}
+                () = tokio::time::sleep(self.pause) => {}
             }
             let request_id = format!("{}-{number}", self.name);
             if let Some(place) = self.place
@@ -271,11 +297,7 @@ impl Maker {
             &self.scribe,
             call,
             || self.client.create_task(&task),
-            |task| Answer {
-                id: Some(task.id.uuid()),
-                attempt: None,
-                tenants: vec![task.tenant_id.uuid()],
-            },
+            of_task,
         );
         Some(made.await?.id)
     }
@@ -292,6 +314,7 @@ impl Maker {
             || self.client.create_workflow(&run),
             |run| Answer {
                 id: Some(run.workflow.id.uuid()),
+                state: None,
                 attempt: None,
                 tenants: vec![run.workflow.tenant_id.uuid()],
             },
@@ -312,13 +335,18 @@ impl Maker {
             &self.scribe,
             call,
             || self.client.cancel_task(task, &cancel),
-            |task| Answer {
-                id: Some(task.id.uuid()),
-                attempt: None,
-                tenants: vec![task.tenant_id.uuid()],
-            },
+            of_task,
         )
         .await;
+    }
+}
+
+fn of_task(task: &Task) -> Answer {
+    Answer {
+        id: Some(task.id.uuid()),
+        state: Some(task.state.to_string()),
+        attempt: None,
+        tenants: vec![task.tenant_id.uuid()],
     }
 }
 
@@ -359,7 +387,7 @@ impl Agent {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let work = if dice.percent(15) {
+            let work = if dice.percent(8) {
                 dice.millis(1_500, 5_000)
             } else {
                 dice.millis(0, 50)
@@ -392,6 +420,7 @@ impl Agent {
             |claimed| match claimed {
                 Some(task) => Answer {
                     id: Some(task.id.uuid()),
+                    state: None,
                     attempt: Some(task.attempt),
                     tenants: vec![task.tenant_id.uuid()],
                 },
@@ -422,12 +451,7 @@ impl Agent {
                 End::Release => client.release_task(task.id, &release(attempt)).await,
             }
         };
-        repeat(&self.scribe, call, send, |task| Answer {
-            id: Some(task.id.uuid()),
-            attempt: None,
-            tenants: vec![task.tenant_id.uuid()],
-        })
-        .await;
+        repeat(&self.scribe, call, send, of_task).await;
     }
 }
 

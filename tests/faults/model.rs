@@ -192,11 +192,9 @@ impl Queue {
                     .position(|row| row.is_held() && row.agent == agent);
                 // Of capacity 1: what it holds it gets back, as a new attempt.
                 let counted = held.filter(|_| self.variant != Variant::UncountedCapacity);
-                let ready = || {
-                    next.tasks
-                        .iter()
-                        .position(|row| row.state == TaskState::Ready)
-                };
+                let is_ready =
+                    |row: &Row| row.state == TaskState::Ready && row.attempt < self.attempts_max;
+                let ready = || next.tasks.iter().position(is_ready);
                 let task = counted.or_else(ready)?;
                 let row = &mut next.tasks[task];
                 if !allows(TaskMove::Claim, row.state) || row.attempt == self.attempts_max {
@@ -389,12 +387,12 @@ fn each_guard_is_missed_when_it_is_taken_away() {
 mod beside_a_platform {
     use stint_protocol::{CancelTask, CreateTask, StartTask};
     use stint_tests::holder::{beat, completion, failure, release};
-    use stint_tests::{TestPlatform, TestWorker, new_task, test};
+    use stint_tests::{Setup, TestPlatform, TestWorker, new_task};
 
     use super::*;
     use crate::dice::Dice;
 
-    const WALKS: u64 = 40;
+    const WALKS: u64 = 12;
     const STEPS: usize = 14;
 
     /// Two tasks and three agents of a platform, which are nobody else's.
@@ -489,7 +487,7 @@ mod beside_a_platform {
 
     #[test]
     fn the_platform_makes_the_steps_of_the_model() {
-        test(async |t| {
+        Setup::new().patient(2).test(async |t| {
             let model = Queue {
                 variant: Variant::Sound,
                 attempts_max: 4,

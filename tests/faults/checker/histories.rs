@@ -24,6 +24,7 @@ fn op(call: Call, end: Phase) -> Op {
 fn ok(id: Uuid, attempt: Option<i32>) -> Phase {
     Phase::Ok(Answer {
         id: Some(id),
+        state: Some("cancelled".to_owned()),
         attempt,
         tenants: vec![TENANT],
     })

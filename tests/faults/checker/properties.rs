@@ -36,10 +36,10 @@ pub(super) fn acknowledged_writes_are_kept(evidence: &Evidence) -> Vec<String> {
         .iter()
         .filter_map(|event| Some((event.task, event.attempt, event.reason.as_deref()?)))
         .collect();
-    let was_cancelled: BTreeSet<Uuid> = moves
+    let states: BTreeSet<(Uuid, &str)> = evidence
+        .events
         .iter()
-        .filter(|(.., reason)| *reason == "cancel")
-        .map(|(task, ..)| *task)
+        .map(|event| (event.task, event.to.as_str()))
         .collect();
     let is_kept = |op: &crate::history::Op| {
         let Some(answer) = op.answer() else {
@@ -48,7 +48,10 @@ pub(super) fn acknowledged_writes_are_kept(evidence: &Evidence) -> Vec<String> {
         match (&op.call, answer.id) {
             (Call::Create { .. }, Some(id)) => tasks.contains(&(op.tenant, id)),
             (Call::Launch { .. }, Some(id)) => runs.contains(&id),
-            (Call::Cancel { task, .. }, _) => was_cancelled.contains(task),
+            // What has completed stays so, and the answer says it.
+            (Call::Cancel { task, .. }, _) => answer.state.as_deref().is_some_and(|state| {
+                matches!(state, "cancelled" | "completed") && states.contains(&(*task, state))
+            }),
             (Call::Claim { .. }, Some(id)) => {
                 moves.contains(&(id, answer.attempt.unwrap_or(0), "claim"))
             }
@@ -73,7 +76,8 @@ fn reasons(end: End) -> &'static [&'static str] {
     match end {
         End::Complete => &["complete", "hold_for_assessment", "cancel"],
         End::Fail => &["fail", "schedule_retry", "cancel"],
-        End::Release => &["release", "cancel"],
+        // Whoever hands back what was just taken away has what it wanted.
+        End::Release => &["release", "lose_lease", "cancel"],
     }
 }
 

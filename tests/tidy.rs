@@ -138,7 +138,6 @@ const LONG: &[(&str, usize)] = &[
     ("tests/api/claims.rs", 662),
     ("tests/api/operate.rs", 606),
     ("tests/api/reports.rs", 640),
-    ("tests/tidy.rs", 543),
 ];
 
 /// Files with a test that plain `cargo test` passes over: the body of a child process.

@@ -102,6 +102,7 @@ impl Writer {
         match kind {
             "task" | "dependant" => {
                 let task = CreateTask {
+                    role: Some("nobody".to_owned()),
                     request_id: Some(id()),
                     depends_on: if kind == "task" {
                         Vec::new()

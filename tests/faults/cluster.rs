@@ -42,7 +42,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// A database and two replicas on it.
     pub(crate) async fn start(dice: Dice) -> Self {
-        let place = Place::new();
+        Self::start_in(Place::new(), dice).await
+    }
+
+    /// The same, with the database in this folder.
+    pub(crate) async fn start_in(place: Place, dice: Dice) -> Self {
         let keeper = place.start().await;
         let stage = Stage::new();
         let options = keeper.connect_options();

@@ -37,7 +37,10 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(path: &Path) -> Self {
         let size = format!("size={DISK_MEGABYTES}m,mode=755");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status();
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(path)
+            .status();
         assert!(mount.is_ok_and(|status| status.success()), "root can mount");
         Self(path.to_owned())
     }
@@ -109,7 +112,10 @@ async fn disk_full() {
         violations.push(format!("{number} tasks fitted on the full disk"));
     }
     drop(ballast);
-    until("there is room again", async || create(&tenant, number + 1).await.is_ok()).await;
+    until("there is room again", async || {
+        create(&tenant, number + 1).await.is_ok()
+    })
+    .await;
 
     let holder = Holder::register(&tenant, "heir").await;
     for id in &kept {
@@ -117,7 +123,12 @@ async fn disk_full() {
             violations.push(format!("task {id} was acknowledged and is lost: {error}"));
         }
     }
-    let task = holder.client.claim_task(&holder.claim()).await.expect("a claim").expect("there are tasks");
+    let task = holder
+        .client
+        .claim_task(&holder.claim())
+        .await
+        .expect("a claim")
+        .expect("there are tasks");
     holder
         .client
         .complete_task(task.id, &completion(task.attempt, "done"))

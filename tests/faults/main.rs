@@ -11,6 +11,7 @@ mod checker;
 mod cluster;
 mod deploys;
 mod dice;
+mod disk;
 mod evidence;
 mod faults;
 mod history;

@@ -49,6 +49,8 @@ pub(crate) struct PlaceRow {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventRow {
+    /// Its number among all events.
+    pub(crate) number: i64,
     pub(crate) task: Uuid,
     pub(crate) task_seq: i32,
     pub(crate) attempt: i32,
@@ -56,6 +58,8 @@ pub(crate) struct EventRow {
     pub(crate) to: String,
     pub(crate) reason: Option<String>,
     pub(crate) actor_type: String,
+    /// Whose key made the move.
+    pub(crate) actor: Option<Uuid>,
 }
 
 #[derive(Clone, Debug)]
@@ -118,7 +122,7 @@ impl Evidence {
             })
             .collect();
         let rows = sqlx::query(
-            "select entity_id, task_seq, attempt, from_state, to_state, reason, actor_type
+            "select id, entity_id, task_seq, attempt, from_state, to_state, reason, actor_type, actor_id
              from events where entity_type = 'task' and task_seq is not null
              order by entity_id, task_seq, xid, id",
         )
@@ -128,6 +132,8 @@ impl Evidence {
         self.events = rows
             .iter()
             .map(|row| EventRow {
+                number: row.get("id"),
+                actor: row.get("actor_id"),
                 task: row.get("entity_id"),
                 task_seq: row.get("task_seq"),
                 attempt: row.get::<Option<i32>, _>("attempt").unwrap_or(0),

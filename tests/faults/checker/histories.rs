@@ -39,6 +39,8 @@ fn event(task_seq: i32, attempt: i32, from: &str, to: &str, reason: &str) -> Eve
         to: to.to_owned(),
         reason: (task_seq > 1).then(|| reason.to_owned()),
         actor_type: "agent".to_owned(),
+        actor: Some(AGENT),
+        number: i64::from(task_seq),
     }
 }
 
@@ -239,6 +241,12 @@ fn each_property_can_be_disproved() {
             hold(e, 2);
             e.holders[0].capacity = 0;
             e.holders[0].leases_told = 1;
+        }),
+        // It is given another task while it holds the first one.
+        ("capacity_used_is_counted_from_live_leases", |e| {
+            let mut other = event(2, 1, "ready", "claimed", "claim");
+            (other.task, other.number) = (OTHER, 6);
+            e.events.push(other);
         }),
         ("nothing_unfinished_is_stuck", |e| {
             hold(e, 2);

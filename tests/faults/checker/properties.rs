@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::{events_by_task, is_final, is_held};
-use crate::evidence::Evidence;
+use crate::evidence::{EventRow, Evidence};
 use crate::history::{Call, End, Phase};
 
 /// How late the end of a lease may be noticed, in seconds, before its task counts as stuck.
@@ -240,7 +240,8 @@ pub(super) fn a_request_id_has_one_effect(evidence: &Evidence) -> Vec<String> {
     found
 }
 
-/// What a holder is told to have in use is the number of its live leases, and never more than its capacity.
+/// What a holder is told to have in use is the number of its live leases, and at no claim were they more than
+/// its capacity.
 pub(super) fn capacity_used_is_counted_from_live_leases(evidence: &Evidence) -> Vec<String> {
     let mut leases: BTreeMap<Uuid, i64> = BTreeMap::new();
     for place in evidence.places.iter().filter(|place| is_held(&place.state)) {
@@ -258,7 +259,49 @@ pub(super) fn capacity_used_is_counted_from_live_leases(evidence: &Evidence) -> 
             )
         })
     });
-    wrong.collect()
+    wrong.chain(claims_beyond_capacity(evidence)).collect()
+}
+
+/// Claims after which a holder had more leases than it may.
+///
+/// An end whose event has a later number than a claim's had not happened when that claim was granted. So what
+/// is counted here is never more than what was there.
+fn claims_beyond_capacity(evidence: &Evidence) -> Vec<String> {
+    let capacity: BTreeMap<Uuid, usize> = evidence
+        .holders
+        .iter()
+        .map(|holder| (holder.id, usize::try_from(holder.capacity).unwrap_or(0)))
+        .collect();
+    let mut events: Vec<&EventRow> = evidence.events.iter().collect();
+    events.sort_by_key(|event| event.number);
+    let mut holder_of: BTreeMap<Uuid, Uuid> = BTreeMap::new();
+    let mut held: BTreeMap<Uuid, BTreeSet<Uuid>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for event in events {
+        let is_claim = event.reason.as_deref() == Some("claim");
+        if (is_claim || !is_held(&event.to))
+            && let Some(holder) = holder_of.remove(&event.task)
+        {
+            held.entry(holder).or_default().remove(&event.task);
+        }
+        let Some(holder) = event.actor.filter(|_| is_claim) else {
+            continue;
+        };
+        holder_of.insert(event.task, holder);
+        let held = held.entry(holder).or_default();
+        held.insert(event.task);
+        if capacity
+            .get(&holder)
+            .is_some_and(|capacity| held.len() > *capacity)
+        {
+            found.push(format!(
+                "holder {holder} was given task {} as its lease number {}",
+                event.task,
+                held.len()
+            ));
+        }
+    }
+    found
 }
 
 /// Every task that has not ended has a next moment, or a named reason why it waits; every run has an open step.

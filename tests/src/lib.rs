@@ -16,12 +16,15 @@
 //! off: a test steps them, and lets time pass by ageing rows (`ageing`). Nothing here sleeps to let
 //! something happen; a test that hangs is ended by the deadline (`run`).
 //!
-//! When a test has passed, the kit looks at what it left behind (`remains`): no error in the log, no open
-//! transaction, every task in one drawer, its events without a gap.
+//! When a test has passed, the kit looks at what it left behind (`remains`): no answer that differed from
+//! what the API description declares (`answers`), no error in the log, no open transaction, every task in
+//! one drawer, its events without a gap.
 
 mod ageing;
+mod answers;
 pub mod bless;
 mod database;
+mod document;
 mod http;
 mod log;
 mod personas;
@@ -33,6 +36,8 @@ mod runs;
 mod server;
 mod tasks;
 
+pub use answers::misfits;
+pub use document::{Document, Operation};
 pub use http::Answer;
 pub use personas::{NewWorker, TestWorker};
 pub use platform::{Replica, TestPlatform};

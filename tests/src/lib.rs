@@ -18,12 +18,15 @@
 //!
 //! Tests with real processes begin with a `Stage` instead (`processes`), or with a `Place` for a database alone.
 //!
-//! When a test has passed, the kit looks at what it left behind (`remains`): no error in the log, no open
-//! transaction, every task in one drawer, its events without a gap.
+//! When a test has passed, the kit looks at what it left behind (`remains`): no answer that differed from
+//! what the API description declares (`answers`), no error in the log, no open transaction, every task in
+//! one drawer, its events without a gap.
 
 mod ageing;
+mod answers;
 pub mod bless;
 mod database;
+mod document;
 pub mod holder;
 mod http;
 mod log;
@@ -38,6 +41,8 @@ mod runs;
 mod server;
 mod tasks;
 
+pub use answers::misfits;
+pub use document::{Document, Operation};
 pub use http::Answer;
 pub use personas::{NewWorker, TestWorker};
 pub use platform::{Replica, TestPlatform};

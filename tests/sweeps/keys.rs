@@ -2,11 +2,10 @@
 
 use serde_json::json;
 use stint_protocol::{CreateKey, Scope, WorkspaceId};
-use stint_tests::{Answer, TestPlatform, new_task, test};
+use stint_tests::{Answer, Document, TestPlatform, new_task, test};
 use uuid::Uuid;
 
 use crate::bodies::{smallest, smallest_for};
-use crate::document::{Document, assert_envelope};
 use crate::world::{World, plain_key};
 
 async fn assert_refused_everywhere(t: &TestPlatform, key: &str) {
@@ -18,7 +17,6 @@ async fn assert_refused_everywhere(t: &TestPlatform, key: &str) {
         let path = operation.path_with(|_| Uuid::new_v4().to_string());
         let answer = Answer::of(operation.request(t, &path, key)).await;
         assert_eq!(answer.status, 401, "{operation}: {}", answer.text);
-        assert_envelope(&operation.to_string(), &answer);
     }
     let exchange = json!({ "api_key": key });
     let answer = t.post("/api/v1/auth/token", "", &exchange).await;
@@ -106,7 +104,6 @@ fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
                 let is_refused = answer.status == 404
                     || (answer.status == 403 && answer.reason() == "not_holder");
                 assert!(is_refused, "{operation}: {} {}", answer.status, answer.text);
-                assert_envelope(&operation.to_string(), &answer);
             }
         }
         for list in [

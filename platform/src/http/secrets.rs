@@ -3,6 +3,9 @@
 //! The one rule, for every domain: under a key that looks like a secret's name, inside a field that
 //! holds free data, only a reference (`secret:NAME`) or a placeholder (`redacted://…`) may stand.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 use protocol::{ErrorCode, ReasonCode};
 use serde_json::Value;
 
@@ -54,10 +57,7 @@ const FREE_FIELDS: &[&str] = &[
 /// Refuses a body in which a plain secret stands in free data.
 pub(super) fn refuse_plain(body: &[u8]) -> Result<(), Error> {
     // Most bodies contain none of the words, and are not looked into any further.
-    if !SECRET_WORDS
-        .iter()
-        .any(|word| contains_ignoring_case(body, word))
-    {
+    if !NAMES.is_match(body) {
         return Ok(());
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
@@ -136,25 +136,31 @@ fn is_template(text: &str) -> bool {
     text.starts_with("{{") && text.ends_with("}}")
 }
 
-fn contains_ignoring_case(body: &[u8], word: &str) -> bool {
-    body.windows(word.len()).any(|window| {
-        window.iter().zip(word.bytes()).all(|(byte, wanted)| {
-            byte.to_ascii_lowercase() == wanted || (wanted == b'_' && *byte == b'-')
-        })
-    })
+/// Finds parts of a JSON text that could name a secret. Most texts have none, and are not parsed for it.
+static NAMES: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    // A name may also be written with escapes.
+    finds(SECRET_WORDS.iter().chain(&["\\u"]))
+});
+
+/// Finds how values that are secrets begin.
+static VALUES: LazyLock<AhoCorasick> = LazyLock::new(|| finds(&["bearer ", "sk-", "st_", "eyj"]));
+
+/// Finds any of these words, in letters of any case, with `_` or `-`.
+fn finds<'a>(words: impl IntoIterator<Item = &'a &'a str>) -> AhoCorasick {
+    let words = words
+        .into_iter()
+        .flat_map(|word| [(*word).to_owned(), word.replace('_', "-")]);
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(words)
+        .expect("a few words make an automaton")
 }
 
 /// Masks what looks like a secret in free data that came from outside, such as a log payload.
 ///
 /// Returns the text as it was when nothing had to be masked.
 pub fn mask_secrets(json: &str) -> String {
-    let suspicious = SECRET_WORDS
-        .iter()
-        .any(|word| contains_ignoring_case(json.as_bytes(), word))
-        || ["bearer ", "sk-", "st_", "eyj"]
-            .iter()
-            .any(|mark| contains_ignoring_case(json.as_bytes(), mark));
-    if !suspicious {
+    if !NAMES.is_match(json) && !VALUES.is_match(json) {
         return json.to_owned();
     }
     let Ok(mut value) = serde_json::from_str::<Value>(json) else {
@@ -241,6 +247,11 @@ mod tests {
     #[test]
     fn fields_that_are_not_free_data_pass() {
         refuse_plain(br#"{"title":"rotate the password","token":"abc"}"#).unwrap();
+    }
+
+    #[test]
+    fn a_name_written_with_escapes_is_found() {
+        assert!(refuse_plain(br#"{"input":{"p\u0061ssword":"hunter2"}}"#).is_err());
     }
 
     #[test]

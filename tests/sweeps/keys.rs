@@ -155,7 +155,6 @@ fn what_another_agent_holds_is_not_touched() {
                 let path = operation.path_with(|name| world.value_of(name));
                 let answer = Answer::of(operation.request(t, &path, key).json(&body)).await;
                 assert_eq!(answer.status, 403, "{operation}: {}", answer.text);
-                assert_envelope(&operation.to_string(), &answer);
                 asked += 1;
             }
         }

@@ -48,7 +48,10 @@ const OWNERS: &[(&str, &str)] = &[
         "workflows",
         "workflow_stages workflow_step_members workflow_steps workflows",
     ),
-    ("workspaces", "workspace_memory workspaces"),
+    (
+        "workspaces",
+        "work_item_memory_changes workspace_memory workspaces",
+    ),
 ];
 
 /// Statements that write the table of another domain, and why.

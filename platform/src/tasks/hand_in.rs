@@ -181,27 +181,6 @@ impl Member {
             .is_none_or(|allowed| workspace.is_some_and(|id| allowed.contains(&id)))
     }
 
-    fn judge(&self, held: Option<&HeldTask>) -> Verdict {
-        let Some(held) = held else {
-            return Verdict::Absent;
-        };
-        let report = &self.report;
-        match report.attempt {
-            None if held.fenced && !self.is_operator => return Verdict::AttemptMissing,
-            Some(attempt) if attempt != held.attempt => return Verdict::Stale(held.attempt),
-            _ => {}
-        }
-        let is_holder = report.agent.is_none_or(|agent| agent == held.agent)
-            && report
-                .worker
-                .is_none_or(|worker| held.worker == Some(worker));
-        if is_holder {
-            Verdict::Moved
-        } else {
-            Verdict::NotHolder
-        }
-    }
-
     fn order(&self, held: &HeldTask) -> Result<Order, Error> {
         let mut order = match &self.why {
             Why::Failed {
@@ -364,7 +343,7 @@ async fn serve(
         .iter()
         .map(|member| match is_hidden(member) {
             true => Verdict::Absent,
-            false => member.judge(find(member.report.task)),
+            false => super::judge(&member.report, find(member.report.task), member.is_operator),
         })
         .collect();
     let mut orders = Vec::new();

@@ -43,7 +43,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("seal", "platform_facts"),
     ("tasks", "task_dependencies tasks"),
     ("tenants", "tenants"),
-    ("work_items", "work_items"),
+    ("work_items", "work_item_memory_changes work_items"),
     ("workers", "worker_signals workers"),
     (
         "workflows",

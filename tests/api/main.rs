@@ -17,6 +17,7 @@ mod leases;
 mod limits;
 mod logs;
 mod operate;
+mod parallelism;
 mod people;
 mod playbooks;
 mod repeating;

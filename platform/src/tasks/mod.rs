@@ -56,18 +56,18 @@ pub use holders::Holders;
 pub(crate) use new_task::ABANDONS_MAX;
 pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
-pub(crate) use operate::{read, retry_task};
+pub(crate) use operate::{cancel_task, read, retry_task};
 pub(crate) use output::output_faults;
 pub(crate) use people::{
-    approve_task, approve_task_output, override_task_output, reject_task, replace_input,
-    request_task_changes, resolve_task_escalation, skip_task,
+    approve_task, approve_task_output, override_task_output, reassign_task, reject_task,
+    replace_input, request_task_changes, resolve_task_escalation, skip_task,
 };
+pub(crate) use people_routes::agent_escalate;
 pub use people_routes::people_routes;
-pub(crate) use people_store::{Waiting, waiting_for_people};
 pub use routes::routes;
 pub use start::StartLane;
 pub use state::{MOVES, states_before};
-pub(crate) use store::{by_ids, forget_of_runs as forget_tasks_of_runs, record};
+pub(crate) use store::{by_ids, forget_of_runs as forget_tasks_of_runs};
 pub(crate) use why::explain;
 
 /// The members of a batch, tenant by tenant, with their places in it.

@@ -145,7 +145,7 @@ async fn complete_by_hand(
 }
 
 /// Says who may take a task. Who holds it loses it; a task that still waits for something goes on waiting.
-pub(super) async fn reassign_task(
+pub(crate) async fn reassign_task(
     write: &mut Write,
     id: TaskId,
     body: ReassignTask,

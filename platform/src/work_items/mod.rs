@@ -15,12 +15,17 @@
 //! Whoever changes a work item locks its run first, and derives afterwards where the run is in its life.
 
 mod create;
+mod memory_store;
 mod place_store;
+mod resolve;
 mod routes;
 mod steer;
 mod store;
+mod task_routes;
 mod update;
 
-pub(crate) use place_store::{Place, places};
+pub(crate) use memory_store::{NewMemoryChange, note_memory_change};
+pub(crate) use place_store::{Place, lock_in_workspace, places};
 pub use routes::routes;
 pub use store::{ItemEnd, StepItem, cancel_all, end_for_steps, make_for_steps, newest, reopen};
+pub use task_routes::task_routes;

@@ -1,8 +1,8 @@
-//! Where new tasks of work items belong.
+//! Where new tasks of work items belong, and whether a task or a work item is where it is looked for.
 
 use std::collections::HashMap;
 
-use protocol::TenantId;
+use protocol::{TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -63,4 +63,62 @@ pub(crate) async fn places(
             (row.id, place)
         })
         .collect())
+}
+
+/// Locks a work item so that it stays, if its run is in this workspace.
+///
+/// # Errors
+/// 404 for a work item that is elsewhere.
+pub(crate) async fn lock_in_workspace(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    item: WorkItemId,
+    workspace: WorkspaceId,
+) -> Result<(), Error> {
+    let found = sqlx::query_scalar!(
+        "select i.id
+         from work_items i
+         join workflows w on w.tenant_id = $1 and w.id = i.workflow_id
+         where i.tenant_id = $1 and i.id = $2 and w.workspace_id = $3
+         for key share of i",
+        tenant.uuid(),
+        item.uuid(),
+        workspace.uuid(),
+    )
+    .fetch_optional(db)
+    .await?;
+    found
+        .map(|_| ())
+        .ok_or_else(|| Error::not_found("work item", item))
+}
+
+/// Where a task is looked for: in a run, and in one of its work items if one is named.
+pub(super) type TaskPlace = (WorkflowId, Option<WorkItemId>, TaskId);
+
+/// Refuses a task that is not in this place, or not for a key restricted to these workspaces.
+pub(super) async fn must_contain(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    (run, item, task): TaskPlace,
+    workspaces: Option<&[Uuid]>,
+) -> Result<(), Error> {
+    let is_there = sqlx::query_scalar!(
+        r#"select exists (
+               select from tasks
+               where tenant_id = $1 and id = $2 and workflow_id = $3
+                 and ($4::uuid is null or work_item_id = $4)
+                 and ($5::uuid[] is null or workspace_id = any($5))
+           ) as "is_there!""#,
+        tenant.uuid(),
+        task.uuid(),
+        run.uuid(),
+        item.map(WorkItemId::uuid),
+        workspaces as Option<&[Uuid]>,
+    )
+    .fetch_one(db)
+    .await?;
+    match is_there {
+        true => Ok(()),
+        false => Err(Error::not_found("task", task)),
+    }
 }

@@ -71,7 +71,12 @@ pub(super) async fn cancel_work_item(
     finish(write, run, id).await
 }
 
-async fn finish(write: &mut Write, run: WorkflowId, id: WorkItemId) -> Result<WorkItem, Error> {
+/// Derives where the run is in its life, and reads the work item.
+pub(super) async fn finish(
+    write: &mut Write,
+    run: WorkflowId,
+    id: WorkItemId,
+) -> Result<WorkItem, Error> {
     let tenant = write.caller().tenant();
     workflows::derive(write.tx(), tenant, run).await?;
     queue::settle(write.tx()).await?;

@@ -32,12 +32,15 @@ mod steer;
 mod store;
 mod why;
 
-pub(crate) use approve::cancel_step_of;
 pub use approve::expire_approvals;
-pub(crate) use delete::delete_of_workspace;
+pub(crate) use approve::{cancel_step_of, decide_step};
+pub(crate) use delete::{delete_of_playbooks, delete_of_workspace};
 pub use engine::{TaskChange, derive, tasks_moved};
 pub use forget::forget_workflows;
-pub(crate) use read::board_of;
+pub(crate) use read::{active_column_of, board_of};
 pub use routes::routes;
-pub(crate) use store::{OpenRun, lock_open_run, lock_runs, lock_runs_of, must_reach};
+pub(crate) use store::{
+    AskingStep, OpenRun, asking_steps, lock_open_run, lock_runs, lock_runs_of, must_reach,
+    step_of_item,
+};
 pub(crate) use why::explain_item;

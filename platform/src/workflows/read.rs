@@ -104,3 +104,16 @@ pub(crate) async fn board_of(
     let definition = engine::definition(db, tenant, playbook).await?;
     Ok(definition.whole().board.clone())
 }
+
+/// The column in which the work items of runs of a version are worked on.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn active_column_of(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    playbook: PlaybookId,
+) -> Result<String, Error> {
+    let definition = engine::definition(db, tenant, playbook).await?;
+    Ok(definition.active_column().to_owned())
+}

@@ -8,10 +8,12 @@
 mod change;
 mod delete;
 mod memory;
+mod memory_store;
 mod routes;
 mod settings;
 mod store;
 
+pub(crate) use memory_store::entries_of_item;
 pub use routes::routes;
 
 use protocol::{EntityType, JsonObject, WorkspaceId};

@@ -16,8 +16,11 @@ select w.id, w.kind, w.name, w.state as "state!", w.playbook_id,
                end
            when exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is null and i.cancel_requested_at is null)
                then 'active'
-           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
+           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is not null)
                then 'completed'
+           -- All of its work was called off, and so is the run.
+           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
+               then 'cancelled'
            else 'pending'
        end as "derived!",
        failed.step_id as "failed_step?", failed.state as "failed_state?", failed.error as "failed_error?"

@@ -20,6 +20,9 @@ impl Pass<'_> {
         let mut tally: BTreeMap<(Uuid, String), (i32, i32)> = BTreeMap::new();
         for row in &rows {
             self.touch(row.workflow_id);
+            let counter =
+                metrics::counter!("stint_steps_ended_total", "state" => row.state.clone());
+            self.tx.count(counter);
             if !row.releases {
                 continue;
             }
@@ -157,6 +160,10 @@ impl Pass<'_> {
         }
         let entity = (EntityType::Workflow, run);
         self.tell(run, "workflow.state_changed", entity, data);
+        if state.is_final() {
+            let counter = metrics::counter!("stint_runs_ended_total", "state" => state.as_str());
+            self.tx.count(counter);
+        }
         if state == WorkflowState::Completed {
             let data = json!({ "playbook_id": derived.playbook_id });
             self.tell(run, "workflow.completed", entity, data);

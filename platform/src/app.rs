@@ -96,6 +96,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         tasks::routes(),
         crate::workflows::routes(),
         crate::work_items::routes(),
+        crate::activations::routes(),
         tasks::people_routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),

@@ -5,6 +5,7 @@
 
 extern crate stint_protocol as protocol;
 
+pub mod activations;
 pub mod agents;
 pub mod app;
 pub mod approvals;

@@ -7,6 +7,7 @@
 //! Requests refuse unknown fields, so that a typing mistake is an error and not a silent default.
 //! Answers tolerate unknown fields, so that an older client understands a newer platform.
 
+mod activations;
 mod agents;
 mod approvals;
 mod auth;
@@ -17,6 +18,7 @@ mod enums;
 mod envelope;
 mod errors;
 mod events;
+mod guided;
 mod ids;
 mod json;
 mod keys;
@@ -34,6 +36,7 @@ mod workers;
 mod workflows;
 mod workspaces;
 
+pub use activations::*;
 pub use agents::*;
 pub use approvals::*;
 pub use auth::*;
@@ -42,6 +45,7 @@ pub use enums::*;
 pub use envelope::*;
 pub use errors::*;
 pub use events::*;
+pub use guided::*;
 pub use ids::*;
 pub use json::*;
 pub use keys::*;

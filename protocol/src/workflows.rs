@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind, TaskError, TaskId, TaskState, TenantId,
-    Timestamp, WorkItem, WorkItemId, WorkflowId, WorkspaceId,
+    Activation, Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind, TaskError, TaskId,
+    TaskState, TenantId, Timestamp, WorkItem, WorkItemId, WorkflowId, WorkspaceId,
 };
 
 words! {
@@ -393,6 +393,8 @@ pub struct WorkflowDetail {
     pub work_items: Vec<WorkItem>,
     /// Its tasks, newest first, 100 at most.
     pub tasks: Vec<TaskSummary>,
+    /// What has woken its orchestrator, or will, newest first, 20 at most.
+    pub activations: Vec<Activation>,
     /// Whether there is more of it than is shown here.
     pub is_truncated: bool,
 }
@@ -406,6 +408,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             steps: Vec<WorkflowStep>,
             work_items: Vec<WorkItem>,
             tasks: Vec<TaskSummary>,
+            activations: Vec<Activation>,
             is_truncated: bool,
         }
         let whole = Json::deserialize(deserializer)?;
@@ -416,6 +419,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             steps: parts.steps,
             work_items: parts.work_items,
             tasks: parts.tasks,
+            activations: parts.activations,
             is_truncated: parts.is_truncated,
         })
     }

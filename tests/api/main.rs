@@ -1,5 +1,6 @@
 //! What the routes and loops of the platform promise, on a real port and a database of its own per test.
 
+mod activations;
 mod batch_faults;
 mod claims;
 mod commits;

@@ -249,6 +249,7 @@ pub struct Tx {
     tx: Transaction<'static, Postgres>,
     notes: Vec<Note>,
     unsettled: Unsettled,
+    steered: Option<WorkflowId>,
 }
 
 /// Runs whose tasks were moved, and what that means for their gates.
@@ -271,7 +272,18 @@ impl Tx {
             tx,
             notes: Vec::new(),
             unsettled: Unsettled::new(),
+            steered: None,
         }
+    }
+
+    /// Remembers that all of this is done by the orchestrator of a run.
+    pub fn steer(&mut self, run: WorkflowId) {
+        self.steered = Some(run);
+    }
+
+    /// Whether all of this is done by the orchestrator of a run.
+    pub fn is_steered(&self, run: WorkflowId) -> bool {
+        self.steered == Some(run)
     }
 
     /// The connection.

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use protocol::TenantId;
 
+mod activation_store;
 mod belong;
 mod claim;
 mod claim_lane;
@@ -45,6 +46,7 @@ mod store;
 mod verdict;
 mod why;
 
+pub(crate) use activation_store::bind_to_activation;
 pub use claim_lane::ClaimLane;
 pub use complete::CompleteLane;
 pub use create::CreateLane;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::engine::{self, Definition};
 use super::{read, store};
+use crate::activations::{self, Wake};
 use crate::error::{Error, Refused};
 use crate::http::{Write, check_length};
 use crate::queue::{self, Limits, Run};
@@ -155,7 +156,8 @@ pub(super) async fn make_parts(
     queue::set_limits(write.tx(), tenant, run, limits).await
 }
 
-/// Begins what a new run begins with: the first steps of a graph, or the first stage of other plans.
+/// Begins what a new run begins with: the first steps of a graph, or the first stage of other plans, whose
+/// orchestrator is woken.
 pub(super) async fn begin(
     write: &mut Write,
     id: WorkflowId,
@@ -170,6 +172,10 @@ pub(super) async fn begin(
         tell(write, id, "stage.started", data).await?;
     }
     engine::go_on(write.tx(), tenant, id).await?;
+    if definition.graph().is_none() {
+        let created = Wake::new("workflow.created", "the run was launched", json!({}));
+        activations::wake(write.tx(), tenant, id, &[created]).await?;
+    }
     queue::settle(write.tx()).await
 }
 

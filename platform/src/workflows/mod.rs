@@ -37,7 +37,7 @@ pub use approve::expire_approvals;
 pub(crate) use delete::delete_of_workspace;
 pub use engine::{TaskChange, derive, tasks_moved};
 pub use forget::forget_workflows;
-pub(crate) use read::board_of;
+pub(crate) use read::{board_of, orchestration_of};
 pub use routes::routes;
 pub(crate) use store::{OpenRun, lock_open_run, lock_runs, lock_runs_of, must_reach};
 pub(crate) use why::explain_item;

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::launch::tell;
 use super::store::OpenRun;
 use super::{engine, read, store};
+use crate::activations::{self, Wake};
 use crate::error::{Error, Refused};
 use crate::http::Write;
 use crate::queue::{self, Run};
@@ -53,6 +54,10 @@ pub(super) async fn resume_workflow(
     queue::resume(write.tx(), tenant, whole(id)).await?;
     tell(write, id, "workflow.resumed", json!({})).await?;
     engine::go_on(write.tx(), tenant, id).await?;
+    if run.kind == "orchestrated" {
+        let resumed = Wake::new("workflow.resumed", "the run goes on", json!({})).by_person();
+        activations::wake(write.tx(), tenant, id, &[resumed]).await?;
+    }
     queue::settle(write.tx()).await?;
     shown(write, id).await
 }

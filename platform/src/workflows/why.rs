@@ -1,15 +1,15 @@
 //! Why a run or a work item does not go on: what stands in its way now, and what to do about it.
 
 use protocol::{
-    RunWhy, RunWhyReason, StepInTheWay, TaskInTheWay, TenantId, WhyReason, WorkItem, WorkItemId,
-    WorkflowId, WorkflowState,
+    ActivationInTheWay, ActivationState, RunWhy, RunWhyReason, StepInTheWay, TaskInTheWay,
+    TenantId, WhyReason, WorkItem, WorkItemId, WorkflowId, WorkflowState,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::store;
 use crate::error::Error;
-use crate::tasks;
+use crate::{activations, tasks};
 
 /// Explains a run, or one work item of it.
 ///
@@ -31,6 +31,7 @@ pub(super) async fn explain(
         message: String::new(),
         steps: Vec::new(),
         tasks: Vec::new(),
+        activation: None,
     };
     let part = item.map(WorkItemId::uuid);
     let what = if item.is_some() { "work item" } else { "run" };
@@ -60,6 +61,12 @@ pub(super) async fn explain(
         }
         WorkflowState::Pending | WorkflowState::Active => {
             why.tasks = tasks_in_the_way(db, tenant, id, part).await?;
+            if item.is_none() {
+                why.activation = activation_in_the_way(db, tenant, id).await?;
+            }
+            if explain_orchestrator(&mut why) {
+                return Ok(why);
+            }
             let asking = steps(db, tenant, id, part, &["waiting"]).await?;
             let goes_on = why.tasks.iter().any(|task| {
                 matches!(
@@ -109,6 +116,64 @@ pub(super) async fn explain(
         }
     }
     Ok(why)
+}
+
+/// What the orchestrator of a run was woken for, where that is not done with.
+async fn activation_in_the_way(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+) -> Result<Option<ActivationInTheWay>, Error> {
+    let Some(batch) = activations::open_batch(db, tenant, run).await? else {
+        return Ok(None);
+    };
+    let state = match batch.state.as_str() {
+        "processing" => ActivationState::Processing,
+        "stuck" => ActivationState::Failed,
+        _ => ActivationState::Queued,
+    };
+    let next_try_at = batch.look_at.filter(|_| state == ActivationState::Queued);
+    Ok(Some(ActivationInTheWay {
+        activation_id: batch.id.into(),
+        state,
+        task_id: batch.task_id.into(),
+        dispatch_attempt: batch.dispatch_attempt,
+        failure_count: batch.failures,
+        next_try_at: next_try_at.map(Into::into),
+        error: batch
+            .error
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()?,
+    }))
+}
+
+/// Whether it is the orchestrator that a run waits for.
+fn explain_orchestrator(why: &mut RunWhy) -> bool {
+    let Some(activation) = &why.activation else {
+        return false;
+    };
+    let error = activation.error.as_ref();
+    let error = error
+        .map(|error| error.message.as_str())
+        .unwrap_or_default();
+    let failures = activation.failure_count;
+    (why.reason, why.message) = match activation.state {
+        ActivationState::Failed => (
+            RunWhyReason::OrchestratorFailed,
+            format!(
+                "the orchestrator has failed {failures} times in a row, and a person is needed; the last error: {error}; when it is mended, retry its task, or wake it: POST /api/v1/workflows/{{workflow_id}}/activations"
+            ),
+        ),
+        ActivationState::Queued => (
+            RunWhyReason::WaitingForOrchestrator,
+            format!(
+                "the orchestrator has failed, and is tried again after a pause; the error: {error}"
+            ),
+        ),
+        ActivationState::Processing | ActivationState::Completed => return false,
+    };
+    true
 }
 
 /// Explains a work item.

@@ -6,6 +6,7 @@
 //!
 //! The methods stand beside the domain they belong to; here is what all of them share.
 
+mod activations;
 mod agents;
 mod approvals;
 mod error;

@@ -14,9 +14,22 @@ select w.id, w.kind, w.name, w.state as "state!", w.playbook_id,
                    when failed.step_id is not null then 'failed'
                    else 'completed'
                end
+           when w.closed_at is not null then 'completed'
            when exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is null and i.cancel_requested_at is null)
                then 'active'
+           -- Its orchestrator is at work, or is about to be: it may have more in mind. A run that people drive, because
+           -- no orchestrator has ever taken what wakes it, does not wait for one.
+           when exists (
+                    select from activation_batches b
+                    where b.tenant_id = $1 and b.workflow_id = w.id and b.state <> 'completed'
+                      and (o.has_orchestrator
+                           or exists (select from task_leases l where l.tenant_id = $1 and l.task_id = b.task_id)
+                           or exists (select from task_parked k where k.tenant_id = $1 and k.task_id = b.task_id))
+                )
+               then 'active'
            when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
+                and not (o.has_orchestrator
+                         and exists (select from workflow_stages g where g.tenant_id = $1 and g.workflow_id = w.id and g.completed_at is null))
                then 'completed'
            else 'pending'
        end as "derived!",
@@ -29,5 +42,8 @@ left join lateral (
     order by s.step_id
     limit 1
 ) failed on true
+cross join lateral (
+    select exists (select from activation_batches b where b.tenant_id = $1 and b.workflow_id = w.id and b.was_taken) as has_orchestrator
+) o
 where w.tenant_id = $1 and w.id = any($2)
 order by w.id

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::pass::{Pass, error_text};
 use super::store::{self, Derived, EndedRow};
+use crate::activations;
 use crate::error::Error;
 use crate::graph::Budget;
 use crate::work_items::{self, ItemEnd};
@@ -157,6 +158,9 @@ impl Pass<'_> {
         }
         let entity = (EntityType::Workflow, run);
         self.tell(run, "workflow.state_changed", entity, data);
+        if state.is_final() && derived.kind == "orchestrated" {
+            activations::run_ended(self.tx, self.tenant, run.into()).await?;
+        }
         if state == WorkflowState::Completed {
             let data = json!({ "playbook_id": derived.playbook_id });
             self.tell(run, "workflow.completed", entity, data);

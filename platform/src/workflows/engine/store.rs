@@ -23,6 +23,7 @@ pub(in crate::workflows) struct Run {
     pub(in crate::workflows) task_timeout_minutes: i32,
     pub(in crate::workflows) is_paused: bool,
     pub(in crate::workflows) is_cancelled: bool,
+    pub(in crate::workflows) is_orchestrated: bool,
 }
 
 impl Run {
@@ -41,7 +42,8 @@ pub(super) async fn lock(
     Ok(sqlx::query_as!(
         Run,
         r#"select id, name, playbook_id, workspace_id, task_timeout_minutes,
-                  pause_requested_at is not null as "is_paused!", cancel_requested_at is not null as "is_cancelled!"
+                  pause_requested_at is not null as "is_paused!", cancel_requested_at is not null as "is_cancelled!",
+                  kind = 'orchestrated' as "is_orchestrated!"
            from workflows
            where tenant_id = $1 and id = any($2)
            order by id

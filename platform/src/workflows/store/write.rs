@@ -245,6 +245,8 @@ pub(crate) struct OpenRun {
     pub(crate) kind: String,
     pub(crate) playbook_id: Uuid,
     pub(crate) is_paused: bool,
+    /// Whether an orchestrator has said that it is over.
+    pub(crate) is_closed: bool,
     pub(crate) settings_revision: i32,
 }
 
@@ -260,7 +262,7 @@ pub(crate) async fn lock_open_run(
 ) -> Result<OpenRun, Error> {
     let found = sqlx::query_as!(
         OpenRun,
-        r#"select id, state, kind, playbook_id, pause_requested_at is not null as "is_paused!", settings_revision
+        r#"select id, state, kind, playbook_id, pause_requested_at is not null as "is_paused!", closed_at is not null as "is_closed!", settings_revision
            from workflows
            where tenant_id = $1 and id = $2 and ($3::uuid[] is null or workspace_id = any($3))
            for no key update"#,

@@ -97,6 +97,8 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::workflows::routes(),
         crate::work_items::routes(),
         crate::activations::routes(),
+        crate::gates::routes(),
+        crate::orchestrator::routes(),
         tasks::people_routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),

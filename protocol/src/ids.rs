@@ -81,4 +81,6 @@ ids! {
     WorkItemId;
     /// Names an activation of an orchestrator.
     ActivationId;
+    /// Names a request that a person look at a stage.
+    GateId;
 }

@@ -1,7 +1,7 @@
 //! The next step of a run's orchestration: from how things are, and from nothing else.
 
 use protocol::{
-    ActivationId, Priority, TaskError, TaskId, TaskKind, TaskType, TenantId, WorkflowId,
+    Activation, ActivationId, Priority, TaskError, TaskId, TaskKind, TaskType, TenantId, WorkflowId,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use super::store::{self, Head};
 use super::wake::{event, tell};
 use crate::db::{Note, Tx};
 use crate::error::Error;
+use crate::http::Write;
 use crate::queue::{self, NewTask};
 use crate::{tasks, workflows};
 
@@ -276,6 +277,23 @@ fn parsed(text: &str) -> Result<Value, Error> {
 /// Those of the database.
 pub(crate) async fn step_in(tx: &mut Tx, tenant: TenantId, run: WorkflowId) -> Result<(), Error> {
     store::try_again(tx.conn(), tenant, run).await
+}
+
+/// The orchestrator says that it is done with its activation.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn finish(
+    write: &mut Write,
+    run: WorkflowId,
+    activation: ActivationId,
+) -> Result<Activation, Error> {
+    let tenant = write.caller().tenant();
+    store::note_finished(write.conn(), tenant, activation.uuid()).await?;
+    let data = json!({ "activation_id": activation });
+    let told = event(run, "workflow.activation_finished", data);
+    tell(write.tx(), tenant, &[(run, told)]).await?;
+    store::find(write.conn(), tenant, run, activation).await
 }
 
 /// A run has ended: what is left of its orchestration is cleared away by the loop.

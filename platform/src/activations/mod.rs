@@ -42,9 +42,9 @@ mod routes;
 mod store;
 mod wake;
 
-pub(crate) use advance::run_ended;
+pub(crate) use advance::{finish, run_ended};
 pub use loops::{dispatch_activations, wake_idle_runs};
 pub use routes::routes;
-pub(crate) use store::{ActivationFilter, list, open_batch};
+pub(crate) use store::{ActivationFilter, batch_of_task, list, open_batch};
 pub use wake::TaskWake;
 pub(crate) use wake::{Wake, event_of, wake, wake_for_tasks};

@@ -6,6 +6,7 @@ use protocol::{
 };
 use uuid::Uuid;
 
+use super::holding::judge;
 use super::verdict::{self, Reported};
 use super::{retry, state, store};
 use crate::app::App;
@@ -181,27 +182,6 @@ impl Member {
             .is_none_or(|allowed| workspace.is_some_and(|id| allowed.contains(&id)))
     }
 
-    fn judge(&self, held: Option<&HeldTask>) -> Verdict {
-        let Some(held) = held else {
-            return Verdict::Absent;
-        };
-        let report = &self.report;
-        match report.attempt {
-            None if held.fenced && !self.is_operator => return Verdict::AttemptMissing,
-            Some(attempt) if attempt != held.attempt => return Verdict::Stale(held.attempt),
-            _ => {}
-        }
-        let is_holder = report.agent.is_none_or(|agent| agent == held.agent)
-            && report
-                .worker
-                .is_none_or(|worker| held.worker == Some(worker));
-        if is_holder {
-            Verdict::Moved
-        } else {
-            Verdict::NotHolder
-        }
-    }
-
     fn order(&self, held: &HeldTask) -> Result<Order, Error> {
         let mut order = match &self.why {
             Why::Failed {
@@ -364,7 +344,7 @@ async fn serve(
         .iter()
         .map(|member| match is_hidden(member) {
             true => Verdict::Absent,
-            false => member.judge(find(member.report.task)),
+            false => judge(&member.report, member.is_operator, find(member.report.task)),
         })
         .collect();
     let mut orders = Vec::new();

@@ -26,11 +26,13 @@ mod claim_lane;
 mod complete;
 mod context;
 mod create;
+mod create_in;
 mod feed;
 mod forget;
 mod forget_store;
 mod hand_in;
 mod holders;
+mod holding;
 mod new_task;
 mod operate;
 mod output;
@@ -50,17 +52,19 @@ pub(crate) use activation_store::bind_to_activation;
 pub use claim_lane::ClaimLane;
 pub use complete::CompleteLane;
 pub use create::CreateLane;
+pub(crate) use create_in::create_task_in;
 pub use forget::{delete_of_workspace, forget_tasks};
 pub use hand_in::{HandInLane, fail_timed_out};
 pub use holders::Holders;
-pub(crate) use new_task::ABANDONS_MAX;
+pub(crate) use holding::must_hold;
 pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
-pub(crate) use operate::{read, retry_task};
+pub(crate) use new_task::{ABANDONS_MAX, REWORKS_LIMIT};
+pub(crate) use operate::{cancel_task, read, retry_task};
 pub(crate) use output::output_faults;
 pub(crate) use people::{
-    approve_task, approve_task_output, override_task_output, reject_task, replace_input,
-    request_task_changes, resolve_task_escalation, skip_task,
+    approve_task, approve_task_output, escalate_with, override_task_output, reassign_task,
+    reject_task, replace_input, request_task_changes, resolve_task_escalation, skip_task,
 };
 pub use people_routes::people_routes;
 pub(crate) use people_store::{Waiting, waiting_for_people};

@@ -132,7 +132,7 @@ pub(crate) async fn retry_task(
 
 /// Calls a task off. A held task is taken from its holder at once, which learns of it with its next
 /// heartbeat or report. A task that has ended well, or was cancelled before, stays as it is.
-pub(super) async fn cancel_task(
+pub(crate) async fn cancel_task(
     write: &mut Write,
     id: TaskId,
     body: CancelTask,

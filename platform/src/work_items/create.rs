@@ -15,7 +15,7 @@ use crate::workflows::{self, OpenRun};
 use crate::{events, queue};
 
 /// Makes a work item in a run that takes work.
-pub(super) async fn create_work_item(
+pub(crate) async fn create_work_item(
     write: &mut Write,
     run: WorkflowId,
     body: CreateWorkItem,

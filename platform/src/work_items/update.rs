@@ -16,7 +16,7 @@ use crate::workflows;
 const DEPTH_MAX: usize = 20;
 
 /// Changes a work item. In a terminal column it is completed, out of one it is open again.
-pub(super) async fn update_work_item(
+pub(crate) async fn update_work_item(
     write: &mut Write,
     run: WorkflowId,
     id: WorkItemId,

@@ -28,6 +28,7 @@ mod record;
 mod redrive;
 mod routes;
 mod settings;
+mod stages;
 mod steer;
 mod store;
 mod why;
@@ -37,7 +38,12 @@ pub use approve::expire_approvals;
 pub(crate) use delete::delete_of_workspace;
 pub use engine::{TaskChange, derive, tasks_moved};
 pub use forget::forget_workflows;
-pub(crate) use read::{board_of, orchestration_of};
+pub(crate) use read::{active_column_of, board_of, orchestration_of};
 pub use routes::routes;
-pub(crate) use store::{OpenRun, lock_open_run, lock_runs, lock_runs_of, must_reach};
+pub(crate) use stages::{
+    advance_stage, budget_of, callouts, complete_run, keep_orchestration, must_have_stage, not_yet,
+};
+pub(crate) use store::{
+    OpenRun, count_iteration, lock_open_run, lock_runs, lock_runs_of, must_reach,
+};
 pub(crate) use why::explain_item;

@@ -136,3 +136,16 @@ pub(crate) async fn orchestration_of(
         .cloned()
         .unwrap_or_default())
 }
+
+/// The column of what is being worked on, on the board that runs of a version have.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn active_column_of(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    playbook: PlaybookId,
+) -> Result<String, Error> {
+    let definition = engine::definition(db, tenant, playbook).await?;
+    Ok(definition.active_column().to_owned())
+}

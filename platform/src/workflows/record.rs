@@ -165,19 +165,44 @@ pub(super) struct StageRow {
     pub(super) steps_open: i64,
     pub(super) steps_asking: i64,
     pub(super) steps_failed: i64,
+    /// The status of the request that a person look at it.
+    pub(super) gate: Option<String>,
 }
 
 impl StageRow {
+    /// How its gate is doing: that of an orchestrator, or the question of a step.
+    fn gate_status(&self) -> GateStatus {
+        let asked = self.gate.as_deref().and_then(|gate| gate.parse().ok());
+        match asked {
+            Some(status) => status,
+            None if self.steps_asking > 0 && self.steps_asking == self.steps_open => {
+                GateStatus::AwaitingApproval
+            }
+            None => GateStatus::NotRequested,
+        }
+    }
+
     fn status(&self) -> StageStatus {
         let has_begun = self.started_at.is_some() || self.items_total > 0;
-        if self.steps_asking > 0 && self.steps_asking == self.steps_open {
-            StageStatus::AwaitingGate
-        } else if self.steps_open > 0 || self.items_open > self.items_blocked {
+        match self.gate_status() {
+            GateStatus::AwaitingApproval => return StageStatus::AwaitingGate,
+            GateStatus::Rejected | GateStatus::Blocked if self.completed_at.is_none() => {
+                return StageStatus::Blocked;
+            }
+            GateStatus::Rejected
+            | GateStatus::Blocked
+            | GateStatus::NotRequested
+            | GateStatus::Approved
+            | GateStatus::ChangesRequested => {}
+        }
+        if self.steps_open > 0 || self.items_open > self.items_blocked {
             StageStatus::Active
         } else if self.steps_failed > 0 || self.items_blocked > 0 {
             StageStatus::Blocked
-        } else if self.steps_left == 0 && self.steps_total + self.items_total > 0 {
-            // Of a stage without steps the work items tell.
+        } else if self.steps_left == 0
+            && (self.completed_at.is_some() || self.steps_total + self.items_total > 0)
+        {
+            // Of a stage without steps its orchestrator tells, or the work items.
             StageStatus::Completed
         } else if has_begun {
             StageStatus::Active
@@ -189,7 +214,7 @@ impl StageRow {
 
 impl From<StageRow> for WorkflowStage {
     fn from(row: StageRow) -> Self {
-        let status = row.status();
+        let (status, gate_status) = (row.status(), row.gate_status());
         Self {
             id: row.id,
             position: row.position,
@@ -197,13 +222,7 @@ impl From<StageRow> for WorkflowStage {
             guidance: row.guidance,
             status,
             is_active: matches!(status, StageStatus::Active | StageStatus::AwaitingGate),
-            gate_status: match status {
-                StageStatus::AwaitingGate => GateStatus::AwaitingApproval,
-                StageStatus::Pending
-                | StageStatus::Active
-                | StageStatus::Completed
-                | StageStatus::Blocked => GateStatus::NotRequested,
-            },
+            gate_status,
             iteration_count: row.iteration_count,
             summary: row.summary,
             started_at: row.started_at.map(Into::into),

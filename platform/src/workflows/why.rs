@@ -33,6 +33,7 @@ pub(super) async fn explain(
         tasks: Vec::new(),
         activation: None,
     };
+    let gates = run.work_item_summary.awaiting_gate_count;
     let part = item.map(WorkItemId::uuid);
     let what = if item.is_some() { "work item" } else { "run" };
     match run.state {
@@ -75,6 +76,7 @@ pub(super) async fn explain(
                 )
             });
             let needs_person = !asking.is_empty()
+                || (item.is_none() && gates > 0)
                 || why
                     .tasks
                     .iter()

@@ -12,6 +12,7 @@ mod routes;
 mod settings;
 mod store;
 
+pub(crate) use memory::{forget, remember};
 pub use routes::routes;
 
 use protocol::{EntityType, JsonObject, WorkspaceId};

@@ -11,8 +11,10 @@ mod agents;
 mod approvals;
 mod error;
 mod events;
+mod gates;
 mod keys;
 mod logs;
+mod orchestrator;
 mod people;
 mod playbooks;
 mod sse;
@@ -33,6 +35,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
+pub use orchestrator::Steering;
 pub use sse::{EntryStream, Streamed};
 
 /// How long a connection may take to be made.

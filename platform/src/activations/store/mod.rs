@@ -3,7 +3,6 @@
 mod read;
 mod write;
 
-pub(crate) use read::{ActivationFilter, Batch, batch_of_task, event_count, list, open_batch};
+pub(crate) use read::{ActivationFilter, batch_of_task, event_count, list, open_batch};
 pub(super) use read::{events_of, find};
-pub(crate) use write::note_finished;
 pub(super) use write::*;

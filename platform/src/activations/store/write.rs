@@ -473,10 +473,7 @@ pub(in crate::activations) async fn notice_stale(
 }
 
 /// Notes that the orchestrator says it is done with a batch.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn note_finished(
+pub(in crate::activations) async fn note_finished(
     db: &mut PgConnection,
     tenant: TenantId,
     batch: Uuid,
@@ -575,6 +572,8 @@ pub(in crate::activations) async fn idle(
            and not exists (select from task_queue t where t.tenant_id = w.tenant_id and t.workflow_id = w.id)
            and not exists (select from task_leases t where t.tenant_id = w.tenant_id and t.workflow_id = w.id)
            and not exists (select from task_parked t where t.tenant_id = w.tenant_id and t.workflow_id = w.id)
+           and not exists (select from stage_gates g where g.tenant_id = w.tenant_id and g.workflow_id = w.id
+                             and g.status = 'awaiting_approval' and g.superseded_at is null)
          order by w.tenant_id, w.id
          limit $2
          for no key update of w skip locked",

@@ -119,7 +119,7 @@ impl Definition {
     }
 
     /// The column of what is being worked on: the first one that is neither the entry nor blocked nor terminal.
-    pub(super) fn active_column(&self) -> &str {
+    pub(in crate::workflows) fn active_column(&self) -> &str {
         let board = &self.whole.board;
         board
             .columns

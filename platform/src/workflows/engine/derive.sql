@@ -17,6 +17,8 @@ select w.id, w.kind, w.name, w.state as "state!", w.playbook_id,
            when w.closed_at is not null then 'completed'
            when exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is null and i.cancel_requested_at is null)
                then 'active'
+           when exists (select from stage_gates g where g.tenant_id = $1 and g.workflow_id = w.id and g.status = 'awaiting_approval' and g.superseded_at is null)
+               then 'active'
            -- Its orchestrator is at work, or is about to be: it may have more in mind. A run that people drive, because
            -- no orchestrator has ever taken what wakes it, does not wait for one.
            when exists (

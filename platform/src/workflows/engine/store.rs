@@ -522,7 +522,8 @@ pub(super) async fn put(
     sqlx::query!(
         "update workflows
          set state = $3,
-             output = $4::text::json,
+             -- What its orchestrator has said of a run stays.
+             output = coalesce($4::text::json, case when kind = 'orchestrated' then output end),
              error = $5::text::json,
              started_at = case when $3 = 'pending' then started_at else coalesce(started_at, clock_timestamp()) end,
              completed_at = case when $6 then coalesce(completed_at, clock_timestamp()) end,

@@ -54,7 +54,9 @@ macro_rules! select_runs {
                    from work_items i where i.tenant_id = w.tenant_id and i.workflow_id = w.id
                ) items on true
                left join lateral (
-                   select count(*) as gates from workflow_steps d where d.tenant_id = w.tenant_id and d.workflow_id = w.id and d.state = 'waiting'
+                   select (select count(*) from workflow_steps d where d.tenant_id = w.tenant_id and d.workflow_id = w.id and d.state = 'waiting')
+                        + (select count(*) from stage_gates d where d.tenant_id = w.tenant_id and d.workflow_id = w.id
+                             and d.status = 'awaiting_approval' and d.superseded_at is null) as gates
                ) asking on true
                left join lateral (
                    select (array_agg(g.name order by g.position) filter (where g.completed_at is null and w.lifecycle = 'planned'))[1] as current,
@@ -153,8 +155,10 @@ pub(in crate::workflows) async fn stages(
         r#"select g.id, g.name, g.position, g.goal, g.guidance, g.iteration_count, g.summary, g.started_at, g.completed_at,
                   coalesce(i.total, 0) as "items_total!", coalesce(i.open, 0) as "items_open!", coalesce(i.blocked, 0) as "items_blocked!",
                   coalesce(s.total, 0) as "steps_total!", coalesce(s.remaining, 0) as "steps_left!", coalesce(s.open, 0) as "steps_open!",
-                  coalesce(s.asking, 0) as "steps_asking!", coalesce(s.failed, 0) as "steps_failed!"
+                  coalesce(s.asking, 0) as "steps_asking!", coalesce(s.failed, 0) as "steps_failed!",
+                  t.status as "gate?"
            from workflow_stages g
+           left join stage_gates t on t.tenant_id = $1 and t.workflow_id = $2 and t.stage_name = g.name and t.superseded_at is null
            left join (
                select stage_name, count(*) as total,
                       count(*) filter (where completed_at is null and cancel_requested_at is null) as open,

@@ -1,0 +1,59 @@
+//! Who holds a task, asked by operations that only its holder may call.
+
+use protocol::{TaskId, TaskState};
+
+use super::verdict;
+use crate::error::Error;
+use crate::http::Write;
+use crate::queue::{self, HeldTask, Report, Verdict};
+
+/// What a report, or a request under a task, is to the attempt that holds the task now.
+pub(super) fn judge(report: &Report, is_operator: bool, held: Option<&HeldTask>) -> Verdict {
+    let Some(held) = held else {
+        return Verdict::Absent;
+    };
+    match report.attempt {
+        None if held.fenced && !is_operator => return Verdict::AttemptMissing,
+        Some(attempt) if attempt != held.attempt => return Verdict::Stale(held.attempt),
+        _ => {}
+    }
+    let is_holder = report.agent.is_none_or(|agent| agent == held.agent)
+        && report
+            .worker
+            .is_none_or(|worker| held.worker == Some(worker));
+    if is_holder {
+        Verdict::Moved
+    } else {
+        Verdict::NotHolder
+    }
+}
+
+/// Locks the run of a task and its lease, and refuses callers that do not hold it.
+///
+/// # Errors
+/// 404; 403 for operators and other holders; 409 `lease_lost` for an attempt that was superseded; 422 where
+/// the attempt must be named.
+pub(crate) async fn must_hold(
+    write: &mut Write,
+    id: TaskId,
+    attempt: Option<i32>,
+) -> Result<HeldTask, Error> {
+    let caller = write.caller().clone();
+    let tenant = caller.tenant();
+    let task = super::read(write, id).await?;
+    verdict::only_holders(&caller)?;
+    let report = verdict::report_of(&caller, id, attempt, None, None)?;
+    let held = queue::lock_held(write.conn(), tenant, &[id.uuid()]).await?;
+    let held = held.into_iter().next();
+    let verdict = judge(&report, false, held.as_ref());
+    match (verdict, held) {
+        (Verdict::Moved, Some(held)) => Ok(held),
+        (Verdict::Absent, _) => Err(verdict::lease_lost(id, attempt, task.attempt, task.state)),
+        (verdict, _) => {
+            verdict::tell(&report, verdict, Some(&task), TaskState::InProgress, |_| {
+                false
+            })?;
+            Err(anyhow::anyhow!("nobody can tell who holds task {id}").into())
+        }
+    }
+}

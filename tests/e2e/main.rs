@@ -6,6 +6,7 @@ mod crash;
 mod fleet;
 mod holder;
 mod keeper;
+mod orchestrated;
 mod outage;
 mod place;
 mod pooler;

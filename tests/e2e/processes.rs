@@ -115,6 +115,15 @@ impl Stage {
         platform
     }
 
+    /// One of the examples, started with these settings.
+    pub(crate) fn example(&self, name: &str, settings: &[(&str, &str)]) -> ExampleProcess {
+        let mut command = program(&format!("examples/{name}"));
+        command.envs(settings.iter().copied());
+        let mut example = ExampleProcess(Process::new(name, command, self.log(name)));
+        example.start();
+        example
+    }
+
     /// A worker that is configured, not started.
     pub(crate) fn worker(&self, name: &str, url: &str, api_key: &str) -> WorkerProcess {
         let folder = self.path().join(format!("worker-{name}"));
@@ -185,7 +194,7 @@ pub(crate) fn program(name: &str) -> Command {
     let path = folder.join(name);
     assert!(
         is_fresh(&path),
-        "{} is not there or older than its sources: run `cargo build --workspace` first, with the same profile",
+        "{} is not there or older than its sources: run `cargo build --workspace --bins --examples` first, with the same profile",
         path.display()
     );
     let mut command = Command::new(path);
@@ -446,6 +455,20 @@ impl Tenant {
             .iter()
             .filter_map(|event| reason(event.data.members())?.as_str().map(str::to_owned))
             .collect()
+    }
+}
+
+/// One of the examples.
+pub(crate) struct ExampleProcess(Process);
+
+impl ExampleProcess {
+    /// Starts it again.
+    pub(crate) fn start(&mut self) {
+        self.0.start();
+    }
+
+    pub(crate) fn kill9(&mut self) {
+        self.0.kill9();
     }
 }
 

@@ -59,6 +59,8 @@ words! {
         WorkflowTasksNotReady = "workflow_tasks_not_ready",
         /// Work items of the run are open.
         WorkflowIncompleteStage = "workflow_incomplete_stage",
+        /// Runs that this one launched are open.
+        WorkflowChildrenNotReady = "workflow_children_not_ready",
         /// Tasks of the work item are open.
         WorkItemTasksNotReady = "work_item_tasks_not_ready",
         /// The work item is in a state from which this cannot be done.

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    ActivationId, CreateTask, Json, JsonObject, Priority, TaskId, TaskType, WorkItemId,
+    ActivationId, CreateTask, Json, JsonObject, PlaybookId, Priority, TaskId, TaskType, WorkItemId,
     WorkflowStage,
 };
 
@@ -542,6 +542,36 @@ pub struct EscalateToHuman {
     /// How urgent it is: `info`, `important` or `critical`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub urgency: Option<Urgency>,
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Launches a run that belongs to this one, in the same workspace. Its end wakes the orchestrator.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchChild {
+    /// The version of the playbook: the run is frozen to it.
+    pub playbook_id: PlaybookId,
+    /// For people.
+    #[schema(min_length = 1, max_length = 255)]
+    pub name: String,
+    /// What the child should know of its parent; kept as `parent_context` of its metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 8000)]
+    pub parent_context: Option<String>,
+    /// What the playbook asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<JsonObject>,
+    /// Kept as given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<JsonObject>,
+    /// Kept as given, for agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_overrides: Option<JsonObject>,
+    /// Kept as given, for agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instruction_config: Option<JsonObject>,
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

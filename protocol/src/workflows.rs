@@ -250,6 +250,8 @@ pub struct Workflow {
     pub request_id: Option<String>,
     /// The first run of those that try the same.
     pub root_workflow_id: WorkflowId,
+    /// The run that launched it.
+    pub parent_workflow_id: Option<WorkflowId>,
     /// The run that this one tries again.
     pub previous_attempt_workflow_id: Option<WorkflowId>,
     /// Which of those runs it is, from 1.
@@ -562,6 +564,24 @@ pub struct DecideStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4000)]
     pub comment: Option<String>,
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Launches a run that belongs to another one, in the same workspace.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChainWorkflow {
+    /// The version of the playbook: the run is frozen to it.
+    pub playbook_id: PlaybookId,
+    /// For people; that of the parent unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
+    pub name: Option<String>,
+    /// What the playbook asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<JsonObject>,
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

@@ -2,6 +2,7 @@
 
 mod activations;
 mod batch_faults;
+mod child_workflows;
 mod claims;
 mod commits;
 mod contention;
@@ -15,6 +16,7 @@ mod graph_runs;
 mod inbox;
 mod keys;
 mod leases;
+mod led;
 mod limits;
 mod logs;
 mod operate;

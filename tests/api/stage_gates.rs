@@ -7,7 +7,7 @@ use stint_protocol::{
 };
 use stint_tests::{object, refused_because, status_of, test};
 
-use crate::orchestrator::{Led, done, not_yet};
+use crate::led::{Led, done, not_yet};
 
 fn request(summary: &str) -> RequestGate {
     RequestGate {

@@ -47,4 +47,4 @@ pub use loops::{dispatch_activations, wake_idle_runs};
 pub use routes::routes;
 pub(crate) use store::{ActivationFilter, batch_of_task, list, open_batch};
 pub use wake::TaskWake;
-pub(crate) use wake::{Wake, event_of, wake, wake_for_tasks};
+pub(crate) use wake::{EndedChild, Wake, child_ended, event_of, wake, wake_for_tasks};

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{ActivationId, EntityType, JsonObject, TaskId, TaskState, TenantId, WorkflowId};
+use protocol::{
+    ActivationId, EntityType, JsonObject, TaskId, TaskState, TenantId, WorkflowId, WorkflowState,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -164,6 +166,46 @@ pub(crate) async fn wake(
     }
     advance(tx, tenant, run).await?;
     Ok(queued)
+}
+
+/// A run that another one had launched, at its end.
+pub(crate) struct EndedChild<'c> {
+    /// The run.
+    pub(crate) id: WorkflowId,
+    /// Its name.
+    pub(crate) name: &'c str,
+    /// How it has ended.
+    pub(crate) state: WorkflowState,
+}
+
+/// A run that another one had launched has ended. The parent is not locked, and so not advanced: whoever locks
+/// both locks the parent first. The loop does it.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn child_ended(
+    tx: &mut Tx,
+    tenant: TenantId,
+    parent: WorkflowId,
+    child: EndedChild<'_>,
+) -> Result<(), Error> {
+    let what = json!({
+        "child_workflow_id": child.id, "name": child.name, "state": child.state,
+    });
+    let event_type = format!("child_workflow.{}", child.state);
+    let ended = Wake::new(
+        event_type.as_str(),
+        "a run that this one launched has ended",
+        what,
+    );
+    for id in store::queue(tx.conn(), tenant, parent, &[ended]).await? {
+        let told = (parent, queued_event(parent, id, &event_type));
+        tell(tx, tenant, &[told]).await?;
+        tx.note(Note::DueSooner {
+            name: "dispatch_activations".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// Tasks of orchestrated runs have moved, some of them in a way that their orchestrators are to know of.

@@ -124,9 +124,9 @@ fn guided<T>(
 
 fn class_of(reason: NotYetReason) -> RecoveryClass {
     match reason {
-        NotYetReason::WorkflowTasksNotReady | NotYetReason::WorkItemTasksNotReady => {
-            RecoveryClass::WaitForTasks
-        }
+        NotYetReason::WorkflowTasksNotReady
+        | NotYetReason::WorkflowChildrenNotReady
+        | NotYetReason::WorkItemTasksNotReady => RecoveryClass::WaitForTasks,
         NotYetReason::StageWaitingForGateApproval
         | NotYetReason::WorkflowWaitingForGateApproval
         | NotYetReason::WorkflowStageOpenEscalation => RecoveryClass::WaitForPerson,
@@ -197,6 +197,11 @@ fn suggestions(
         }
         NotYetReason::WorkflowStageOpenEscalation => {
             vec![finish("the answer of a person wakes you again")]
+        }
+        NotYetReason::WorkflowChildrenNotReady => {
+            vec![finish(
+                "the end of every run that you launched wakes you again",
+            )]
         }
         NotYetReason::WorkflowIncompleteStage | NotYetReason::WorkflowStageBlocked => {
             let closes = items.map(|item| {

@@ -21,14 +21,9 @@
 mod guard;
 mod guide;
 mod item_routes;
+mod routes;
 mod run_routes;
 mod store;
 mod task_routes;
 
-use crate::http::Routes;
-
-/// Who may call what.
-pub fn routes() -> Routes {
-    let table = Routes::new("orchestrator");
-    task_routes::add(item_routes::add(run_routes::add(table)))
-}
+pub use routes::routes;

@@ -1,11 +1,13 @@
 //! The routes by which an orchestrator leads its run from stage to stage, remembers, and ends it.
 
 use axum::extract::State;
+use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
     AdvanceStage, AdvancedStage, Bare, BudgetReport, CheckpointActivation, CompleteWorkflow,
-    Envelope, Guided, JsonObject, MemoryChanged, NotYetReason, NoteContinuity, OrchestrationState,
-    RememberForRun, RememberInWorkspace, RequestGate, StageGate, TaskId, Workflow,
+    Envelope, Guided, JsonObject, LaunchChild, MemoryChanged, NotYetReason, NoteContinuity,
+    OrchestrationState, RememberForRun, RememberInWorkspace, RequestGate, StageGate, TaskId,
+    Workflow, WorkflowDetail,
 };
 use serde_json::json;
 use utoipa_axum::routes;
@@ -34,6 +36,7 @@ pub(super) fn add(table: Routes) -> Routes {
         .route(AtLeast(Agent), routes!(checkpoint_activation))
         .route(AtLeast(Agent), routes!(finish_activation))
         .route(AtLeast(Agent), routes!(note_continuity))
+        .route(AtLeast(Agent), routes!(launch_child))
 }
 
 /// Tells what the run has used, and may use.
@@ -287,6 +290,32 @@ async fn note(
         "active_subordinate_tasks": body.active_subordinate_tasks,
     });
     keep(write, own, "continuity", &value).await
+}
+
+/// Launches a run that belongs to this one, in the same workspace. Its end wakes the orchestrator.
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/workflows", params(AttemptQuery), request_body = LaunchChild,
+               responses((status = 200, description = "Not yet", body = Envelope<Guided<WorkflowDetail>>),
+                         (status = 201, body = Envelope<Guided<WorkflowDetail>>)))]
+async fn launch_child(
+    State(app): State<App>,
+    Path(task): Path<TaskId>,
+    Query(query): Query<AttemptQuery>,
+    command: Command<LaunchChild>,
+) -> Result<Reply<Guided<WorkflowDetail>>, Error> {
+    let (mut write, own, body) = begin(&app, task, &query, command).await?;
+    crate::http::check_length("name", body.name.trim(), 1..=255)?;
+    let minutes = app.config.limits.task_timeout_minutes;
+    match workflows::launch_child(&mut write, own.run, body, minutes).await {
+        Ok(child) => {
+            write
+                .commit(StatusCode::CREATED, Guided::applied(child))
+                .await
+        }
+        refused => {
+            let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
+            answer(write, &own, about, refused).await
+        }
+    }
 }
 
 async fn workspace_of(write: &mut Write, task: TaskId) -> Result<protocol::WorkspaceId, Error> {

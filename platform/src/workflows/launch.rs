@@ -20,6 +20,16 @@ pub(super) async fn create_workflow(
     body: CreateWorkflow,
     task_timeout_minutes: i32,
 ) -> Result<WorkflowDetail, Error> {
+    launch(write, body, task_timeout_minutes, None).await
+}
+
+/// Launches a run, that belongs to another one or to none.
+pub(super) async fn launch(
+    write: &mut Write,
+    body: CreateWorkflow,
+    task_timeout_minutes: i32,
+    parent: Option<WorkflowId>,
+) -> Result<WorkflowDetail, Error> {
     let name = body.name.trim().to_owned();
     check_length("name", &name, 1..=255)?;
     check_note("operator_note", body.operator_note.as_deref())?;
@@ -76,6 +86,7 @@ pub(super) async fn create_workflow(
         live_visibility_mode: body.live_visibility_mode.map(|mode| mode.as_str()),
         root: id,
         previous: None,
+        parent,
         attempt_number: 1,
         redrive_reason: None,
     };
@@ -83,6 +94,7 @@ pub(super) async fn create_workflow(
     make_parts(write, id, &definition).await?;
     let data = json!({
         "name": name, "playbook_id": body.playbook_id, "workspace_id": body.workspace_id,
+        "parent_workflow_id": parent,
     });
     tell(write, id, "workflow.created", data).await?;
     begin(write, id, &definition).await?;

@@ -19,6 +19,7 @@
 //! a deadlock.
 
 mod approve;
+mod children;
 mod delete;
 pub mod engine;
 mod forget;
@@ -35,6 +36,7 @@ mod why;
 
 pub(crate) use approve::cancel_step_of;
 pub use approve::expire_approvals;
+pub(crate) use children::launch_child;
 pub(crate) use delete::delete_of_workspace;
 pub use engine::{TaskChange, derive, tasks_moved};
 pub use forget::forget_workflows;

@@ -39,6 +39,7 @@ pub(super) struct Row {
     pub(super) cost_cap_usd: Option<f64>,
     pub(super) max_duration_minutes: Option<i32>,
     pub(super) root_workflow_id: Uuid,
+    pub(super) parent_workflow_id: Option<Uuid>,
     pub(super) previous_attempt_workflow_id: Option<Uuid>,
     pub(super) attempt_number: i32,
     pub(super) redrive_reason: Option<String>,
@@ -116,6 +117,7 @@ impl TryFrom<Row> for Workflow {
             metadata: JsonObject::from_text(row.metadata)?,
             request_id: row.request_id,
             root_workflow_id: row.root_workflow_id.into(),
+            parent_workflow_id: row.parent_workflow_id.map(Into::into),
             previous_attempt_workflow_id: row.previous_attempt_workflow_id.map(Into::into),
             attempt_number: row.attempt_number,
             attempt_kind: match row.previous_attempt_workflow_id {

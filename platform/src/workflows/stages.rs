@@ -63,11 +63,7 @@ pub(crate) async fn advance_stage(
         let message = format!("the gate of stage {stage:?} is {gate}");
         return Err(not_yet(NotYetReason::StageWaitingForGateApproval, message));
     }
-    must_be_settled(
-        &open,
-        &format!("stage {stage:?}"),
-        NotYetReason::WorkflowTasksNotReady,
-    )?;
+    must_be_settled(&open, &format!("stage {stage:?}"))?;
     if open.blocked > 0 {
         let message = format!("{} work items of stage {stage:?} are blocked", open.blocked);
         return Err(not_yet(NotYetReason::WorkflowStageBlocked, message));
@@ -116,7 +112,7 @@ pub(crate) async fn complete_run(
     let tenant = write.caller().tenant();
     must_be_planned(write, run).await?;
     let Left { stages, open } = left(write.conn(), tenant, run, None).await?;
-    must_be_settled(&open, "the run", NotYetReason::WorkflowTasksNotReady)?;
+    must_be_settled(&open, "the run")?;
     let asking = |stage: &&WorkflowStage| stage.gate_status == GateStatus::AwaitingApproval;
     if let Some(stage) = stages.iter().find(asking) {
         let message = format!("the gate of stage {:?} waits for a person", stage.name);
@@ -263,21 +259,27 @@ async fn must_be_planned(write: &mut Write, run: WorkflowId) -> Result<(), Error
     Ok(())
 }
 
-fn must_be_settled(open: &store::Open, what: &str, reason: NotYetReason) -> Result<(), Error> {
-    if open.escalated > 0 {
-        let message = format!(
-            "{} tasks of {what} have asked a person for help",
-            open.escalated
-        );
-        return Err(not_yet(NotYetReason::WorkflowStageOpenEscalation, message));
-    }
-    if open.tasks > 0 {
-        return Err(not_yet(
-            reason,
+fn must_be_settled(open: &store::Open, what: &str) -> Result<(), Error> {
+    let (reason, message) = if open.escalated > 0 {
+        let asking = open.escalated;
+        (
+            NotYetReason::WorkflowStageOpenEscalation,
+            format!("{asking} tasks of {what} have asked a person for help"),
+        )
+    } else if open.tasks > 0 {
+        (
+            NotYetReason::WorkflowTasksNotReady,
             format!("{} tasks of {what} are open", open.tasks),
-        ));
-    }
-    Ok(())
+        )
+    } else if open.children > 0 {
+        (
+            NotYetReason::WorkflowChildrenNotReady,
+            format!("{} runs that {what} launched are open", open.children),
+        )
+    } else {
+        return Ok(());
+    };
+    Err(not_yet(reason, message))
 }
 
 async fn done_column(write: &mut Write, run: WorkflowId) -> Result<Option<String>, Error> {

@@ -7,9 +7,10 @@ use super::{Client, Result, data};
 use crate::{
     Activation, AdvanceStage, AdvancedStage, ApproveOutput, ApproveTask, Bare, BudgetReport,
     CancelTask, CheckpointActivation, CompleteWorkItem, CompleteWorkflow, EscalateToHuman, Guided,
-    MemoryChanged, NoteContinuity, OrchestrationState, PlanTask, PlanWorkItem, ReassignTask,
-    RememberForRun, ReopenWorkItem, ReplaceInput, RequestChanges, RequestGate, RetryTask,
-    StageGate, Task, TaskId, UpdateWorkItem, WorkItem, WorkItemId, Workflow,
+    LaunchChild, MemoryChanged, NoteContinuity, OrchestrationState, PlanTask, PlanWorkItem,
+    ReassignTask, RememberForRun, ReopenWorkItem, ReplaceInput, RequestChanges, RequestGate,
+    RetryTask, StageGate, Task, TaskId, UpdateWorkItem, WorkItem, WorkItemId, Workflow,
+    WorkflowDetail,
 };
 
 /// An orchestrator at work: everything is asked for under its task and its attempt.
@@ -157,6 +158,11 @@ impl Steering {
     ) -> Result<Guided<WorkItem>> {
         let rest = format!("work-items/{id}/reopen-for-missing-handoff");
         self.send(&rest, reopen).await
+    }
+
+    /// Launches a run that belongs to this one.
+    pub async fn launch_child(&self, child: &LaunchChild) -> Result<Guided<WorkflowDetail>> {
+        self.send("workflows", child).await
     }
 
     /// Makes a task.

@@ -572,6 +572,8 @@ pub(in crate::activations) async fn idle(
            and not exists (select from task_queue t where t.tenant_id = w.tenant_id and t.workflow_id = w.id)
            and not exists (select from task_leases t where t.tenant_id = w.tenant_id and t.workflow_id = w.id)
            and not exists (select from task_parked t where t.tenant_id = w.tenant_id and t.workflow_id = w.id)
+           and not exists (select from workflows c where c.tenant_id = w.tenant_id and c.parent_workflow_id = w.id
+                             and c.state not in ('completed', 'failed', 'cancelled'))
            and not exists (select from stage_gates g where g.tenant_id = w.tenant_id and g.workflow_id = w.id
                              and g.status = 'awaiting_approval' and g.superseded_at is null)
          order by w.tenant_id, w.id

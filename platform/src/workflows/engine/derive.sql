@@ -1,6 +1,6 @@
 -- Where runs are in their lives, derived from what they consist of. Every question is asked of a partial
 -- index that holds open things only, so that it costs the same in a large run.
-select w.id, w.kind, w.name, w.state as "state!", w.playbook_id,
+select w.id, w.kind, w.name, w.state as "state!", w.playbook_id, w.parent_workflow_id,
        case
            when w.cancel_requested_at is not null then 'cancelled'
            when w.pause_requested_at is not null then 'paused'
@@ -16,6 +16,8 @@ select w.id, w.kind, w.name, w.state as "state!", w.playbook_id,
                end
            when w.closed_at is not null then 'completed'
            when exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is null and i.cancel_requested_at is null)
+               then 'active'
+           when exists (select from workflows c where c.tenant_id = $1 and c.parent_workflow_id = w.id and c.state not in ('completed', 'failed', 'cancelled'))
                then 'active'
            when exists (select from stage_gates g where g.tenant_id = $1 and g.workflow_id = w.id and g.status = 'awaiting_approval' and g.superseded_at is null)
                then 'active'

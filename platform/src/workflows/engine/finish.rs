@@ -158,6 +158,14 @@ impl Pass<'_> {
         }
         let entity = (EntityType::Workflow, run);
         self.tell(run, "workflow.state_changed", entity, data);
+        if let (true, Some(parent)) = (state.is_final(), derived.parent_workflow_id) {
+            let child = activations::EndedChild {
+                id: run.into(),
+                name: &derived.name,
+                state,
+            };
+            activations::child_ended(self.tx, self.tenant, parent.into(), child).await?;
+        }
         if state.is_final() && derived.kind == "orchestrated" {
             activations::run_ended(self.tx, self.tenant, run.into()).await?;
         }

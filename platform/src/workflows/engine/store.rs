@@ -487,6 +487,7 @@ pub(super) struct Derived {
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) playbook_id: Uuid,
+    pub(super) parent_workflow_id: Option<Uuid>,
     pub(super) state: String,
     pub(super) derived: String,
     pub(super) failed_step: Option<String>,

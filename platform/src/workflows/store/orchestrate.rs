@@ -38,6 +38,8 @@ pub(in crate::workflows) struct Open {
     pub(in crate::workflows) escalated: i64,
     pub(in crate::workflows) items: i64,
     pub(in crate::workflows) blocked: i64,
+    /// Runs that it launched; counted for the run as a whole.
+    pub(in crate::workflows) children: i64,
 }
 
 /// Counts what of a run, or of a stage of it, is open.
@@ -49,7 +51,10 @@ pub(in crate::workflows) async fn open(
 ) -> Result<Open, Error> {
     Ok(sqlx::query_as!(
         Open,
-        r#"select t.open as "tasks!", t.escalated as "escalated!", i.open as "items!", i.blocked as "blocked!"
+        r#"select t.open as "tasks!", t.escalated as "escalated!", i.open as "items!", i.blocked as "blocked!",
+                  (select count(*) from workflows c
+                   where c.tenant_id = $1 and c.parent_workflow_id = $2 and $3::text is null
+                     and c.state not in ('completed', 'failed', 'cancelled')) as "children!"
            from (
                select count(*) as open, count(*) filter (where p.state = 'escalated') as escalated
                from (
@@ -205,4 +210,56 @@ pub(in crate::workflows) async fn used(
     .fetch_optional(db)
     .await?;
     found.ok_or_else(|| Error::not_found("workflow", run))
+}
+
+/// How many open children a run has, and how deep it is nested itself.
+pub(in crate::workflows) async fn family(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+    depth_max: i64,
+) -> Result<(i64, i64), Error> {
+    let row = sqlx::query!(
+        r#"with recursive above as (
+               select parent_workflow_id, 0::bigint as depth from workflows where tenant_id = $1 and id = $2
+               union all
+               select w.parent_workflow_id, a.depth + 1
+               from above a
+               join workflows w on w.tenant_id = $1 and w.id = a.parent_workflow_id
+               where a.depth < $3
+           )
+           select (select max(depth) from above) as "depth!",
+                  (select count(*) from workflows c
+                   where c.tenant_id = $1 and c.parent_workflow_id = $2
+                     and c.state not in ('completed', 'failed', 'cancelled')) as "children!""#,
+        tenant.uuid(),
+        run.uuid(),
+        depth_max,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((row.children, row.depth))
+}
+
+/// The runs that hang on a run and have not ended, in the order in which they are locked.
+pub(in crate::workflows) async fn open_descendants(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+) -> Result<Vec<WorkflowId>, Error> {
+    let rows = sqlx::query_scalar!(
+        r#"with recursive below as (
+               select id, state from workflows where tenant_id = $1 and parent_workflow_id = $2
+               union all
+               select w.id, w.state
+               from below b
+               join workflows w on w.tenant_id = $1 and w.parent_workflow_id = b.id
+           )
+           select id as "id!" from below where state not in ('completed', 'failed', 'cancelled') order by id"#,
+        tenant.uuid(),
+        run.uuid(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
 }

@@ -17,7 +17,7 @@ macro_rules! select_runs {
                       w.cancel_requested_at, w.parameters::text as "parameters!", w.context::text as "context!",
                       w.metadata::text as "metadata!", w.config_overrides::text as "config_overrides!",
                       w.instruction_config::text as "instruction_config!", w.token_budget, w.cost_cap_usd,
-                      w.max_duration_minutes, w.root_workflow_id, w.previous_attempt_workflow_id, w.attempt_number,
+                      w.max_duration_minutes, w.root_workflow_id, w.parent_workflow_id, w.previous_attempt_workflow_id, w.attempt_number,
                       w.redrive_reason, w.output::text as output, w.error::text as error, w.started_at, w.completed_at,
                       w.created_at, w.updated_at, tasks.counts as "task_counts?", steps.counts as "step_counts?",
                       items.total as "items_total!", items.open as "items_open!", items.blocked as "items_blocked!",
@@ -76,6 +76,7 @@ pub(in crate::workflows) struct Filter {
     pub(in crate::workflows) workspace: Option<Uuid>,
     pub(in crate::workflows) playbook: Option<Uuid>,
     pub(in crate::workflows) states: Option<Vec<String>>,
+    pub(in crate::workflows) parent: Option<Uuid>,
 }
 
 /// A page of runs, newest first, and how many there are in all.
@@ -92,13 +93,15 @@ pub(in crate::workflows) async fn list(
            and ($3::uuid is null or w.workspace_id = $3)
            and ($4::uuid is null or w.playbook_id = $4)
            and ($5::text[] is null or w.state = any($5))
+           and ($6::uuid is null or w.parent_workflow_id = $6)
          order by w.id desc
-         limit $6 offset $7",
+         limit $7 offset $8",
         tenant.uuid(),
         filter.workspaces.as_deref() as Option<&[Uuid]>,
         filter.workspace as Option<Uuid>,
         filter.playbook as Option<Uuid>,
         filter.states.as_deref() as Option<&[String]>,
+        filter.parent as Option<Uuid>,
         limit,
         offset,
     )
@@ -110,12 +113,14 @@ pub(in crate::workflows) async fn list(
              and ($2::uuid[] is null or w.workspace_id = any($2))
              and ($3::uuid is null or w.workspace_id = $3)
              and ($4::uuid is null or w.playbook_id = $4)
-             and ($5::text[] is null or w.state = any($5))"#,
+             and ($5::text[] is null or w.state = any($5))
+             and ($6::uuid is null or w.parent_workflow_id = $6)"#,
         tenant.uuid(),
         filter.workspaces.as_deref() as Option<&[Uuid]>,
         filter.workspace as Option<Uuid>,
         filter.playbook as Option<Uuid>,
         filter.states.as_deref() as Option<&[String]>,
+        filter.parent as Option<Uuid>,
     )
     .fetch_one(db)
     .await?;

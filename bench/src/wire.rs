@@ -27,8 +27,21 @@ pub(crate) fn request(
     key: &str,
     body: &str,
 ) -> Vec<u8> {
-    let mut text =
-        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n");
+    request_with(address, method, path, key, "", body)
+}
+
+/// A request as bytes, with further headers, each with its end of line.
+fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    key: &str,
+    headers: &str,
+    body: &str,
+) -> Vec<u8> {
+    let mut text = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\n{headers}"
+    );
     if method != "GET" {
         write!(
             text,
@@ -88,7 +101,8 @@ impl CreateRequest {
     }
 }
 
-/// A request about one task, such as its completion, whose id is patched in.
+/// A report on one task, whose id is patched in. Like the reports of our worker it asks for no more than the
+/// effect.
 #[derive(Clone)]
 pub(crate) struct TaskRequest {
     bytes: Vec<u8>,
@@ -98,7 +112,8 @@ pub(crate) struct TaskRequest {
 impl TaskRequest {
     pub(crate) fn new(address: SocketAddr, key: &str, operation: &str, body: &str) -> Self {
         let path = format!("/api/v1/tasks/{ID_HOLE}/{operation}");
-        let bytes = request(address, "POST", &path, key, body);
+        let minimal = "prefer: return=minimal\r\n";
+        let bytes = request_with(address, "POST", &path, key, minimal, body);
         let id_at = find(&bytes, ID_HOLE.as_bytes()).expect("the path was just written");
         Self { bytes, id_at }
     }

@@ -108,8 +108,8 @@ impl Reporter {
                     worker_id: None,
                     request_id: None,
                 };
-                let task = self.client.complete_task(task_id, &report).await;
-                task.map(|_| Delivery::Completed)
+                let told = self.client.complete_task_minimal(task_id, &report).await;
+                told.map(|()| Delivery::Completed)
             }
             End::Fail(failure) => {
                 let report = FailTask {

@@ -148,7 +148,7 @@ async fn do_one(
     let mut complete = member.complete(address, "{}");
     let began = Instant::now();
     let answer = connection.call(complete.about(task.id)).await?;
-    answer.expect(200, "a complete")?;
+    answer.expect(204, "a complete")?;
     ledger.completed();
     Ok(began.elapsed())
 }
@@ -264,7 +264,7 @@ async fn chain(bench: &mut Bench) -> anyhow::Result<()> {
                     ledger.claimed(&task)?;
                     *completed_at.lock().ok().context("nobody panics")? = Some(Instant::now());
                     let answer = connection.call(complete.about(task.id)).await?;
-                    answer.expect(200, "a complete")?;
+                    answer.expect(204, "a complete")?;
                     ledger.completed();
                     stage.takes_turn();
                 }

@@ -173,7 +173,7 @@ impl Shipper {
         }
         let mut complete = self.member.complete(self.address, "{}");
         let answer = connection.call(complete.about(task.id)).await?;
-        answer.expect(200, "a complete")?;
+        answer.expect(204, "a complete")?;
         ledger.completed();
         Ok(tally)
     }

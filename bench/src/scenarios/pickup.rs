@@ -177,7 +177,7 @@ fn work(
                 tally.times.add(now.duration_since(*at));
             }
             let answer = connection.call(complete.about(task.id)).await?;
-            answer.expect(200, "a complete")?;
+            answer.expect(204, "a complete")?;
             ledger.completed();
         }
         Ok(tally)

@@ -113,8 +113,7 @@ impl Turner {
             let task = wire::task_in(answer.body)?;
             ledger.claimed(&task)?;
             let answer = connection.call(self.complete.about(task.id)).await?;
-            answer.expect(200, "a complete")?;
-            wire::must_be(answer.body, "completed")?;
+            answer.expect(204, "a complete")?;
             ledger.completed();
             if !stage.is_measured() {
                 continue;

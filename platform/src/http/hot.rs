@@ -6,6 +6,7 @@
 use axum::extract::FromRequest;
 use axum::extract::Request;
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -23,7 +24,33 @@ pub struct Hot<T> {
     pub body: T,
     /// The idempotency key, from the body or the header.
     pub request_id: Option<String>,
+    /// Whether it wants the thing in the answer.
+    pub wants: Wanted,
     bytes: Bytes,
+}
+
+/// What a report is to be answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The thing as it is now.
+    Representation,
+    /// Only that the report took effect: `Prefer: return=minimal` (RFC 7240).
+    Minimal,
+}
+
+impl Wanted {
+    fn of(headers: &HeaderMap) -> Self {
+        let preferences = headers.get_all("prefer").iter();
+        let is_minimal = preferences
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"));
+        if is_minimal {
+            Self::Minimal
+        } else {
+            Self::Representation
+        }
+    }
 }
 
 impl<T> Hot<T> {
@@ -55,6 +82,7 @@ impl<T: DeserializeOwned + Send> FromRequest<App> for Hot<T> {
             caller,
             body,
             request_id,
+            wants: Wanted::of(&parts.headers),
             bytes,
         })
     }

@@ -40,7 +40,7 @@ pub use body::{BODY_BYTES_OVERHEAD, check_length};
 pub use caller::{Caller, Identity};
 pub use command::{Command, Write};
 pub use cursor::Cursor;
-pub use hot::Hot;
+pub use hot::{Hot, Wanted};
 pub use public::PublicBody;
 pub use query::{PageQuery, Path, Query, csv, csv_words};
 pub use rate::Rates;

@@ -22,6 +22,8 @@ pub struct Reply<T> {
     /// The whole body; empty for an answer without one.
     body: Bytes,
     is_replay: bool,
+    /// Says that nothing but the effect is told because the caller prefers it so.
+    is_minimal: bool,
     data: PhantomData<fn() -> T>,
 }
 
@@ -38,7 +40,16 @@ impl<T> Reply<T> {
             status: StatusCode::NO_CONTENT,
             body: Bytes::new(),
             is_replay: false,
+            is_minimal: false,
             data: PhantomData,
+        }
+    }
+
+    /// 204 for a report that took effect, when its sender prefers `return=minimal`.
+    pub fn minimal() -> Self {
+        Self {
+            is_minimal: true,
+            ..Self::no_content()
         }
     }
 
@@ -53,6 +64,7 @@ impl<T> Reply<T> {
             status,
             body: serde_json::to_vec(body)?.into(),
             is_replay: false,
+            is_minimal: false,
             data: PhantomData,
         })
     }
@@ -152,6 +164,12 @@ impl<T> IntoResponse for Reply<T> {
             response.headers_mut().insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),
+            );
+        }
+        if self.is_minimal {
+            response.headers_mut().insert(
+                "preference-applied",
+                HeaderValue::from_static("return=minimal"),
             );
         }
         if self.is_replay {

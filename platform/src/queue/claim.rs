@@ -38,6 +38,13 @@ pub struct Claimant {
     pub actor: Uuid,
 }
 
+impl Claimant {
+    /// Whose capacity bounds it first: its worker, if it has one.
+    fn holder(&self) -> Uuid {
+        self.worker.map_or(self.agent.uuid(), WorkerId::uuid)
+    }
+}
+
 /// Claimants of one tenant that want the same lanes.
 pub struct Claims<'a> {
     /// Whose tasks.
@@ -116,10 +123,10 @@ pub struct Held {
 }
 
 struct Row {
-    #[expect(dead_code, reason = "rows come in the order of the claimants")]
-    place: i64,
+    place: i32,
     verdict: String,
-    candidates: i64,
+    candidates: i32,
+    oldest_lease: Option<i64>,
     task_id: Option<Uuid>,
     attempt: Option<i32>,
     lane: Option<String>,
@@ -166,6 +173,7 @@ const LOOKS_PAST_OTHERS: usize = 4;
 pub struct Advance {
     marks: Vec<(TenantId, String, usize, i64)>,
     holders: Vec<AgentId>,
+    oldest_leases: Vec<(Uuid, i64)>,
     saw_tasks_of_others: bool,
 }
 
@@ -184,6 +192,9 @@ impl Advance {
         for agent in self.holders {
             hints.holds_something(agent);
         }
+        for (holder, oldest) in self.oldest_leases {
+            hints.oldest_lease_is(holder, oldest);
+        }
     }
 }
 
@@ -193,8 +204,8 @@ impl Advance {
 /// some more times past what another replica has locked.
 ///
 /// # Errors
-/// Those of the database. A slot that another replica took in the same moment is a unique violation:
-/// run the whole batch again.
+/// Those of the database. The same claim request on two replicas in one moment is a unique violation: run
+/// the whole batch again.
 pub async fn claim_next(
     db: &mut PgConnection,
     hints: &Hints,
@@ -225,7 +236,7 @@ pub async fn claim_next(
             .filter(|place| answers[*place].is_none())
             .collect();
         let claimants: Vec<&Claimant> = open.iter().map(|place| claims.claimants[*place]).collect();
-        let rows = match fetch(db, claims.tenant, claims.lanes, &marks, &claimants).await {
+        let rows = match fetch(db, hints, claims, &marks, &claimants).await {
             Ok(rows) => rows,
             Err(error) if claims.commits_by_itself && looked_before => {
                 tracing::warn!(%error, "a second look for work failed; those that found nothing ask again");
@@ -241,16 +252,26 @@ pub async fn claim_next(
             .zip(&floors)
             .all(|(marks, floors)| marks.iter().zip(floors).all(|(mark, floor)| mark <= floor));
         let mut got_some = false;
-        for (place, row) in open.into_iter().zip(rows) {
-            if row.verdict == "nothing" {
+        for row in rows {
+            // Place 0 only tells what was seen.
+            let Some(place) = usize::try_from(row.place)
+                .ok()
+                .and_then(|nth| nth.checked_sub(1))
+            else {
                 continue;
-            }
+            };
+            let place = open[place];
             got_some |= row.verdict == "claimed";
             if !is_filtered && row.verdict == "claimed" {
                 advance.note(claims.tenant, &row);
             }
             if let Some(agent) = row.agent_id {
                 advance.holders.push(AgentId::from(agent));
+            }
+            if let Some(oldest) = row.oldest_lease {
+                advance
+                    .oldest_leases
+                    .push((claims.claimants[place].holder(), oldest));
             }
             answers[place] = Some(answer(row)?);
         }
@@ -308,8 +329,8 @@ pub async fn settle_pinned(
 
 async fn fetch(
     db: &mut PgConnection,
-    tenant: TenantId,
-    lanes: &[String],
+    hints: &Hints,
+    claims: &Claims<'_>,
     marks: &[Marks],
     claimants: &[&Claimant],
 ) -> Result<Vec<Row>, Error> {
@@ -344,10 +365,11 @@ async fn fetch(
         .map(|claimant| claimant.actor_type)
         .collect();
     let actors: Vec<Uuid> = claimants.iter().map(|claimant| claimant.actor).collect();
+    let oldest_leases = hints.oldest_leases(claimants.iter().map(|claimant| claimant.holder()));
     let mut wanted_lanes: Vec<&str> = Vec::new();
     let mut wanted_priorities: Vec<i16> = Vec::new();
     let mut beyond: Vec<i64> = Vec::new();
-    for (lane, marks) in lanes.iter().zip(marks) {
+    for (lane, marks) in claims.lanes.iter().zip(marks) {
         for (priority, mark) in (0..).zip(marks) {
             wanted_lanes.push(lane);
             wanted_priorities.push(priority);
@@ -362,7 +384,7 @@ async fn fetch(
     sqlx::query_file_as!(
         Row,
         "src/queue/claim_next.sql",
-        tenant.uuid(),
+        claims.tenant.uuid(),
         &agents,
         &workers as &[Option<Uuid>],
         &agent_capacities,
@@ -373,6 +395,7 @@ async fn fetch(
         &starts,
         &actor_types as &[&str],
         &actors,
+        &oldest_leases,
         &wanted_lanes as &[&str],
         &wanted_priorities,
         &beyond,
@@ -387,7 +410,6 @@ async fn fetch(
 fn answer(row: Row) -> Result<Claimed, Error> {
     let missing = || anyhow::anyhow!("the verdict {} came without its task", row.verdict);
     Ok(match row.verdict.as_str() {
-        "nothing" => Claimed::Nothing,
         "full" => Claimed::Full,
         "draining" => Claimed::Draining,
         "gone" => Claimed::Gone,

@@ -1,6 +1,7 @@
 //! What this replica knows about its queues. Never the truth, only a hint.
 //!
-//! Three things are remembered per lane of a tenant:
+//! Of a holder is remembered which of its living leases is the oldest, so that counting them passes over what
+//! ended before. Three things are remembered per lane of a tenant:
 //! - a **generation**, raised by whatever can make a task claimable. "Empty" is remembered together with
 //!   the generation read before the statement ran, so that a task which came in between is not missed;
 //! - a **watermark** per priority: beyond which seq to look (`watermark.rs`);
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{AgentId, TenantId};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::claim::{Claimant, Claimed};
 use super::watermark::{Marks, Watermark};
@@ -25,6 +27,8 @@ const LOOKS_PER_PINNED: u64 = 15;
 const FREE_FOR: Duration = Duration::from_secs(5);
 /// Lanes remembered at most; beyond, what is remembered about idle ones is dropped.
 const LANES_MAX: usize = 50_000;
+/// Holders remembered at most; beyond, all of them are forgotten.
+const HOLDERS_MAX: usize = 100_000;
 /// What this replica knows about its queues.
 #[derive(Default)]
 pub struct Hints(Mutex<Known>);
@@ -35,6 +39,8 @@ struct Known {
     lane_count: usize,
     waiting: BTreeMap<u64, Waiting>,
     free: HashMap<AgentId, Instant>,
+    /// Leases of a holder (a worker, or an agent without one) have at least this number.
+    oldest_leases: HashMap<Uuid, i64>,
     last_ticket: u64,
     /// Raised when everything is forgotten: what was observed before counts no more.
     epoch: u64,
@@ -129,6 +135,24 @@ impl Hints {
         self.0
             .lock()
             .expect("nothing panics while it holds the hints")
+    }
+
+    /// From which number on the living leases of holders are.
+    pub(super) fn oldest_leases(&self, holders: impl Iterator<Item = Uuid>) -> Vec<i64> {
+        let known = self.known();
+        holders
+            .map(|holder| known.oldest_leases.get(&holder).copied().unwrap_or(0))
+            .collect()
+    }
+
+    /// No living lease of this holder has a lower number; and later ones have higher numbers.
+    pub(super) fn oldest_lease_is(&self, holder: Uuid, number: i64) {
+        let mut known = self.known();
+        if known.oldest_leases.len() >= HOLDERS_MAX && !known.oldest_leases.contains_key(&holder) {
+            known.oldest_leases.clear();
+        }
+        let oldest = known.oldest_leases.entry(holder).or_default();
+        *oldest = number.max(*oldest);
     }
 
     /// A lane has got tasks: raises its generation and wakes as many claims.

@@ -54,7 +54,7 @@ pub use place::{NewTask, Placed, place, place_in_run};
 pub(crate) use place::{mark, request_approval};
 pub use renew::{Holding, Renewal, cancelled_among, expire_leases_of, held_by, renew};
 pub use renew_by_log_store::{LogTouch, touch_leases};
-pub use report::{Completion, Report, Taken as TakenReport, Verdict, complete, start};
+pub use report::{Completion, Report, TakenReport, Verdict, complete, start};
 pub use store::{
     Dependant, HeldTask, change_lane, dependants_that_end, lock_held, lock_predecessors,
     reprioritise, unclaim,

@@ -92,7 +92,7 @@ struct CompletedRow {
 
 /// What became of a completion.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken {
+pub struct TakenReport {
     /// Whether it took effect.
     pub verdict: Verdict,
     /// Where the task is, if it did: a cancelled run cancels what would have to be assessed.
@@ -222,7 +222,7 @@ pub async fn complete(
     tenant: TenantId,
     completions: &[&Completion],
     carries_consequences: bool,
-) -> Result<Vec<Taken>, Error> {
+) -> Result<Vec<TakenReport>, Error> {
     let mut taken = complete_once(db, tenant, completions, carries_consequences).await?;
     for _ in 1..TRIES {
         let open = to_repeat(taken.iter().map(|taken| taken.verdict));
@@ -241,7 +241,7 @@ async fn complete_once(
     tenant: TenantId,
     completions: &[&Completion],
     carries_consequences: bool,
-) -> Result<Vec<Taken>, Error> {
+) -> Result<Vec<TakenReport>, Error> {
     let columns = Columns::of(completions.iter().map(|completion| &completion.report));
     let to_states: Vec<&str> = completions
         .iter()
@@ -291,7 +291,7 @@ async fn complete_once(
     .await?;
     rows.iter()
         .map(|row| {
-            Ok(Taken {
+            Ok(TakenReport {
                 verdict: Verdict::of(&row.verdict, row.attempt, row.workflow_id)?,
                 to: row
                     .to_state

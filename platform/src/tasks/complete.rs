@@ -13,8 +13,8 @@ use crate::batch::Lane;
 use crate::consequences::{self, FinishedTask};
 use crate::db::{LaneDb, Note, Touch};
 use crate::error::Error;
-use crate::http::Caller;
-use crate::queue::{self, Verdict};
+use crate::http::{Caller, Wanted};
+use crate::queue::{self, TakenReport, Verdict};
 use crate::workflows;
 
 /// What waits together to be completed commits together.
@@ -25,6 +25,7 @@ pub struct CompleteLane;
 pub struct Member {
     tenant: TenantId,
     completion: queue::Completion,
+    wants: Wanted,
 }
 
 impl Member {
@@ -32,7 +33,12 @@ impl Member {
     ///
     /// # Errors
     /// 403 for operators and for keys that act for someone else.
-    pub(super) fn admit(caller: &Caller, task: TaskId, body: CompleteTask) -> Result<Self, Error> {
+    pub(super) fn admit(
+        caller: &Caller,
+        task: TaskId,
+        body: CompleteTask,
+        wants: Wanted,
+    ) -> Result<Self, Error> {
         verdict::only_holders(caller)?;
         let report = verdict::report_of(caller, task, body.attempt, body.agent_id, body.worker_id)?;
         let must_be_assessed = says_false(body.verification.as_ref(), "passed")
@@ -55,6 +61,7 @@ impl Member {
         Ok(Self {
             tenant: caller.tenant(),
             completion,
+            wants,
         })
     }
 
@@ -70,7 +77,7 @@ impl Member {
             worker_id: None,
             request_id: None,
         };
-        Self::admit(caller, one.task_id, body)
+        Self::admit(caller, one.task_id, body, Wanted::Minimal)
     }
 
     fn task(&self) -> TaskId {
@@ -115,27 +122,35 @@ async fn serve(
         .iter()
         .map(|member| member.completion.clone())
         .collect();
-    let verdicts = settle(app, tenant, &mut completions).await?;
+    let taken = settle(app, tenant, &mut completions).await?;
     app.bus.publish(app, vec![Note::EventsAppended]);
-    let mut db = app.db.lane(LaneDb::Complete).await?;
-    let ids: Vec<Uuid> = completions
+    // Whoever is content with the effect, and has it, costs no read.
+    let is_told = |member: &Member, taken: &TakenReport| {
+        member.wants == Wanted::Minimal && taken.verdict == Verdict::Moved
+    };
+    let ids: Vec<Uuid> = group
         .iter()
-        .map(|completion| completion.report.task.uuid())
+        .zip(&taken)
+        .filter(|(member, taken)| !is_told(member, taken))
+        .map(|(member, _)| member.task().uuid())
         .collect();
-    let records = store::records(&mut db, tenant, &ids).await?;
-    let answers = completions
-        .iter()
-        .zip(verdicts)
-        .map(|(completion, verdict)| {
-            let task = records.get(&completion.report.task);
-            verdict::tell(
-                &completion.report,
-                verdict,
-                task,
-                TaskState::Completed,
-                |task| is_same(completion, task),
-            )
-        });
+    let mut records = if ids.is_empty() {
+        HashMap::new()
+    } else {
+        let mut db = app.db.lane(LaneDb::Complete).await?;
+        store::records(&mut db, tenant, &ids).await?
+    };
+    let answers = group.iter().zip(taken).map(|(member, taken)| {
+        if is_told(member, &taken) {
+            return Ok(Reported::moved_to(taken.to));
+        }
+        let completion = &member.completion;
+        let task = records.remove(&completion.report.task);
+        let (report, wanted) = (&completion.report, TaskState::Completed);
+        verdict::tell(report, taken.verdict, task, wanted, |task| {
+            is_same(completion, task)
+        })
+    });
     Ok(answers.collect())
 }
 
@@ -155,43 +170,43 @@ async fn settle(
     app: &App,
     tenant: TenantId,
     completions: &mut [queue::Completion],
-) -> Result<Vec<Verdict>, Error> {
+) -> Result<Vec<TakenReport>, Error> {
     let all: Vec<usize> = (0..completions.len()).collect();
-    let mut verdicts = report(app, tenant, completions, &all).await?;
+    let mut taken = report(app, tenant, completions, &all).await?;
     let unchecked: Vec<usize> = all
         .iter()
         .copied()
-        .filter(|place| verdicts[*place] == Verdict::CheckOutput)
+        .filter(|place| taken[*place].verdict == Verdict::CheckOutput)
         .collect();
     if !unchecked.is_empty() {
         check_outputs(app, tenant, completions, &unchecked).await?;
-        for (place, verdict) in unchecked
+        for (place, anew) in unchecked
             .iter()
             .zip(report(app, tenant, completions, &unchecked).await?)
         {
-            verdicts[*place] = verdict;
+            taken[*place] = anew;
         }
     }
     let concerning: Vec<usize> = all
         .into_iter()
-        .filter(|place| matches!(verdicts[*place], Verdict::HasDependants(_)))
+        .filter(|place| matches!(taken[*place].verdict, Verdict::HasDependants(_)))
         .collect();
     if !concerning.is_empty() {
         let runs = concerning
             .iter()
-            .filter_map(|place| match verdicts[*place] {
+            .filter_map(|place| match taken[*place].verdict {
                 Verdict::HasDependants(run) => run,
                 _ => None,
             });
         let runs: Vec<Uuid> = BTreeSet::from_iter(runs).into_iter().collect();
-        for (place, verdict) in concerning
+        for (place, anew) in concerning
             .iter()
             .zip(report_and_follow(app, tenant, completions, &concerning, &runs).await?)
         {
-            verdicts[*place] = verdict;
+            taken[*place] = anew;
         }
     }
-    Ok(verdicts)
+    Ok(taken)
 }
 
 async fn report(
@@ -199,13 +214,12 @@ async fn report(
     tenant: TenantId,
     completions: &[queue::Completion],
     places: &[usize],
-) -> Result<Vec<Verdict>, Error> {
+) -> Result<Vec<TakenReport>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
     let mut db = app.db.lane(LaneDb::Complete).await?;
-    let taken = queue::complete(&mut db, tenant, &chosen, false)
+    queue::complete(&mut db, tenant, &chosen, false)
         .await
-        .map_err(crate::db::unknown_outcome)?;
-    Ok(taken.iter().map(|taken| taken.verdict).collect())
+        .map_err(crate::db::unknown_outcome)
 }
 
 async fn report_and_follow(
@@ -214,7 +228,7 @@ async fn report_and_follow(
     completions: &[queue::Completion],
     places: &[usize],
     runs: &[Uuid],
-) -> Result<Vec<Verdict>, Error> {
+) -> Result<Vec<TakenReport>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
     let mut tx = app.db.begin_lane(LaneDb::Complete).await?;
     if !runs.is_empty() {
@@ -246,7 +260,7 @@ async fn report_and_follow(
     }
     consequences::tasks_finished(&mut tx, tenant, &finished, judged).await?;
     tx.commit(app).await?;
-    Ok(taken.iter().map(|taken| taken.verdict).collect())
+    Ok(taken)
 }
 
 /// Checks outputs against their tasks' schemas. An output that does not fit waits for a person, with what

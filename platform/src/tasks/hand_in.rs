@@ -358,11 +358,11 @@ async fn serve(
         moved.iter().all(|moved| matches!(moved, Moved::Yes { .. })),
         "a locked lease moved away"
     );
-    let records = store::records(tx.conn(), tenant, &ids).await?;
+    let mut records = store::records(tx.conn(), tenant, &ids).await?;
     tx.commit(app).await?;
     let answers = group.iter().zip(verdicts).map(|(member, verdict)| {
         let task = records
-            .get(&member.report.task)
+            .remove(&member.report.task)
             .filter(|task| member.reaches(task));
         verdict::tell(&member.report, verdict, task, member.wanted(), |task| {
             is_same(member, task)

@@ -251,7 +251,7 @@ fn result_of(task: TaskId, ended: Result<Reported, Error>) -> CompletionResult {
         Ok(reported) => CompletionResult {
             task_id: task,
             status: 200,
-            state: Some(reported.task.state),
+            state: Some(reported.state),
             error: None,
         },
         Err(error) => {
@@ -350,28 +350,38 @@ async fn must_reach(app: &App, caller: &Caller, task: TaskId) -> Result<(), Erro
     Ok(())
 }
 
+/// What a report is to be answered with.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "described here; read by `Hot`")]
+struct Prefer {
+    /// `return=minimal` leaves the task out of the answer, which saves reading it: 204 (RFC 7240)
+    #[param(rename = "Prefer", required = false)]
+    prefer: Option<String>,
+}
+
 /// Begins to work on a claimed task, and renews its lease.
-#[utoipa::path(post, path = "/api/v1/tasks/{task_id}/start", request_body = StartTask,
-               responses((status = 200, body = Envelope<Task>)))]
+#[utoipa::path(post, path = "/api/v1/tasks/{task_id}/start", request_body = StartTask, params(Prefer),
+               responses((status = 200, body = Envelope<Task>), (status = 204, description = "Done, as `Prefer: return=minimal` wants it")))]
 async fn start_task(
     State(app): State<App>,
     Path(id): Path<TaskId>,
     hot: Hot<StartTask>,
 ) -> Result<Reply<Task>, Error> {
-    let member = start::Member::admit(&hot.caller, id, &hot.body)?;
+    let member = start::Member::admit(&hot.caller, id, &hot.body, hot.wants)?;
     must_reach(&app, &hot.caller, id).await?;
     reply(app.lanes.start.run(member).await??)
 }
 
 /// Reports success. An output that does not fit its schema waits for a person.
-#[utoipa::path(post, path = "/api/v1/tasks/{task_id}/complete", request_body = CompleteTask,
-               responses((status = 200, body = Envelope<Task>)))]
+#[utoipa::path(post, path = "/api/v1/tasks/{task_id}/complete", request_body = CompleteTask, params(Prefer),
+               responses((status = 200, body = Envelope<Task>), (status = 204, description = "Done, as `Prefer: return=minimal` wants it")))]
 async fn complete_task(
     State(app): State<App>,
     Path(id): Path<TaskId>,
     hot: Hot<CompleteTask>,
 ) -> Result<Reply<Task>, Error> {
-    let member = complete::Member::admit(&hot.caller, id, hot.body)?;
+    let member = complete::Member::admit(&hot.caller, id, hot.body, hot.wants)?;
     must_reach(&app, &hot.caller, id).await?;
     reply(app.lanes.complete.run(member).await??)
 }
@@ -401,7 +411,10 @@ async fn release_task(
 }
 
 pub(super) fn reply(reported: Reported) -> Result<Reply<Task>, Error> {
-    let reply = Reply::ok(reported.task)?;
+    let reply = match reported.task {
+        Some(task) => Reply::ok(task)?,
+        None => Reply::minimal(),
+    };
     Ok(if reported.is_replay {
         reply.replay()
     } else {

@@ -8,8 +8,8 @@ use crate::app::App;
 use crate::batch::Lane;
 use crate::db::{LaneDb, Note};
 use crate::error::Error;
-use crate::http::Caller;
-use crate::queue::{self, Report};
+use crate::http::{Caller, Wanted};
+use crate::queue::{self, Report, Verdict};
 
 /// What waits together to be started commits together.
 pub struct StartLane;
@@ -18,6 +18,7 @@ pub struct StartLane;
 pub struct Member {
     tenant: TenantId,
     report: Report,
+    wants: Wanted,
 }
 
 impl Member {
@@ -25,12 +26,18 @@ impl Member {
     ///
     /// # Errors
     /// 403 for operators and for keys that act for someone else.
-    pub(super) fn admit(caller: &Caller, task: TaskId, body: &StartTask) -> Result<Self, Error> {
+    pub(super) fn admit(
+        caller: &Caller,
+        task: TaskId,
+        body: &StartTask,
+        wants: Wanted,
+    ) -> Result<Self, Error> {
         verdict::only_holders(caller)?;
         let report = verdict::report_of(caller, task, body.attempt, body.agent_id, body.worker_id)?;
         Ok(Self {
             tenant: caller.tenant(),
             report,
+            wants,
         })
     }
 }
@@ -67,16 +74,23 @@ async fn serve(
     let mut db = app.db.lane(LaneDb::Start).await?;
     let verdicts = queue::start(&mut db, tenant, &reports).await?;
     app.bus.publish(app, vec![Note::EventsAppended]);
-    let ids: Vec<_> = reports.iter().map(|report| report.task.uuid()).collect();
-    let records = store::records(&mut db, tenant, &ids).await?;
-    let answers = reports.iter().zip(verdicts).map(|(report, verdict)| {
-        verdict::tell(
-            report,
-            verdict,
-            records.get(&report.task),
-            TaskState::InProgress,
-            |_| false,
-        )
+    // Whoever is content with the effect, and has it, costs no read.
+    let is_told =
+        |member: &Member, verdict| member.wants == Wanted::Minimal && verdict == Verdict::Moved;
+    let ids: Vec<_> = group
+        .iter()
+        .zip(&verdicts)
+        .filter(|(member, verdict)| !is_told(member, **verdict))
+        .map(|(member, _)| member.report.task.uuid())
+        .collect();
+    let mut records = store::records(&mut db, tenant, &ids).await?;
+    let answers = group.iter().zip(verdicts).map(|(member, verdict)| {
+        if is_told(member, verdict) {
+            return Ok(Reported::moved_to(TaskState::InProgress));
+        }
+        let report = &member.report;
+        let task = records.remove(&report.task);
+        verdict::tell(report, verdict, task, TaskState::InProgress, |_| false)
     });
     Ok(answers.collect())
 }

@@ -6,13 +6,34 @@ use crate::error::{Error, Refused};
 use crate::http::Caller;
 use crate::queue::{Report, Verdict};
 
-/// What a report is answered: the task as it is now, and whether it was so before the report.
+/// What a report is answered.
 #[derive(Clone, Debug)]
 pub struct Reported {
-    /// The task.
-    pub task: Task,
+    /// Where the task is now.
+    pub state: TaskState,
+    /// The task as it is now, unless its sender does not care.
+    pub task: Option<Task>,
     /// Whether the report had taken effect before.
     pub is_replay: bool,
+}
+
+impl Reported {
+    /// A report that took effect, from a sender who wants to know no more.
+    pub(super) fn moved_to(state: TaskState) -> Self {
+        Self {
+            state,
+            task: None,
+            is_replay: false,
+        }
+    }
+
+    fn of(task: Task, is_replay: bool) -> Self {
+        Self {
+            state: task.state,
+            task: Some(task),
+            is_replay,
+        }
+    }
 }
 
 /// Who reports, checked against what the body says about it.
@@ -115,22 +136,16 @@ pub(super) fn wrong_state(task: &Task, wanted: TaskState) -> Error {
 pub(super) fn tell(
     report: &Report,
     verdict: Verdict,
-    task: Option<&Task>,
+    task: Option<Task>,
     wanted: TaskState,
     is_same: impl FnOnce(&Task) -> bool,
 ) -> Result<Reported, Error> {
     let Some(task) = task else {
         return Err(Error::not_found("task", report.task));
     };
-    let answer = |is_replay| {
-        Ok(Reported {
-            task: task.clone(),
-            is_replay,
-        })
-    };
     match verdict {
-        Verdict::Moved => answer(false),
-        Verdict::Replayed => answer(true),
+        Verdict::Moved => Ok(Reported::of(task, false)),
+        Verdict::Replayed => Ok(Reported::of(task, true)),
         Verdict::Stale(current) => {
             Err(lease_lost(report.task, report.attempt, current, task.state))
         }
@@ -143,7 +158,7 @@ pub(super) fn tell(
         .hint("send the attempt that the claim returned")
         .issue("attempt", "is missing")
         .into()),
-        Verdict::NotStarted => Err(wrong_state(task, wanted)),
+        Verdict::NotStarted => Err(wrong_state(&task, wanted)),
         Verdict::Absent => absent(report, task, wanted, is_same),
         Verdict::CheckOutput | Verdict::HasDependants(_) | Verdict::Again => {
             Err(anyhow::anyhow!("a report was left undecided: {verdict:?}").into())
@@ -154,7 +169,7 @@ pub(super) fn tell(
 /// No attempt holds the task: a repetition of what ended it, or too late.
 fn absent(
     report: &Report,
-    task: &Task,
+    task: Task,
     wanted: TaskState,
     is_same: impl FnOnce(&Task) -> bool,
 ) -> Result<Reported, Error> {
@@ -170,11 +185,8 @@ fn absent(
     let is_attempt = report
         .attempt
         .is_none_or(|attempt| attempt == task.attempt && attempt > 0);
-    if is_attempt && was_holder && is_same(task) {
-        return Ok(Reported {
-            task: task.clone(),
-            is_replay: true,
-        });
+    if is_attempt && was_holder && is_same(&task) {
+        return Ok(Reported::of(task, true));
     }
     let ended_by_holder = matches!(
         task.state,
@@ -195,7 +207,7 @@ fn absent(
         .into());
     }
     if report.attempt.is_none() && (task.attempt == 0 || task.state.is_final()) {
-        return Err(wrong_state(task, wanted));
+        return Err(wrong_state(&task, wanted));
     }
     Err(lease_lost(
         report.task,

@@ -1,0 +1,291 @@
+-- Handing out, as a function: a lone claim is one call and one commit, and what the ordinary claim does not
+-- need (repeated requests, leases that are taken over) is not even prepared.
+--
+-- Capacity is counted from living leases under a lock on their holder. Locks come first: every statement of
+-- a function sees what had committed when that statement began, so the count sees what the last holder of
+-- the lock did. Leases are numbered in the order in which they were given, so that a replica which knows the
+-- oldest living one of a holder need not walk over the index entries of all that ended before it.
+
+create sequence task_lease_no cache 1;
+drop index task_leases_agent_slot;
+drop index task_leases_worker_slot;
+alter table task_leases drop column agent_slot, drop column worker_slot;
+alter table task_leases add column lease_no bigint not null default nextval('task_lease_no');
+create index task_leases_agent on task_leases (tenant_id, agent_id, lease_no);
+create index task_leases_worker on task_leases (tenant_id, worker_id, lease_no) where worker_id is not null;
+
+-- Hands the next ready tasks of the wanted lanes to a batch of claimants, one each.
+--
+-- All claimants of one call want the same lanes. `lanes`, `priorities` and `beyond` name a lane, a priority
+-- and the seq beyond which to look (a hint). Candidates are found by index prefix, then locked with `skip
+-- locked`, so that replicas pass each other; twice as many are looked at as are wanted, so that a collision
+-- with another replica still fills the batch. `oldest_leases` bounds the count of a holder's leases (a hint).
+--
+-- Rows come in no order, one for each claimant that got something or was refused; the row of place 0 tells
+-- how many candidates were seen. Claimants without a row got nothing.
+create function claim_next(
+    tenant uuid, agents uuid[], workers uuid[], agent_capacities int[], worker_capacities int[], request_ids text[],
+    lease_lengths int[], fences bool[], starting bool[], actor_types text[], actors uuid[], oldest_leases bigint[],
+    lanes text[], priorities smallint[], beyond bigint[], only_workspaces uuid[], only_workflow uuid
+) returns table (
+    place int, verdict text, candidates int, oldest_lease bigint, task_id uuid, attempt int, lane text, seq bigint,
+    state text, retry_count int, abandon_count int, rework_count int, agent_id uuid, worker_id uuid,
+    claimed_at timestamptz, started_at timestamptz, expires_at timestamptz, lease_seconds int, progress text,
+    workflow_id uuid, work_item_id uuid, workspace_id uuid, activation_id uuid, title text, description text,
+    task_type text, task_kind text, role text, stage_name text, priority smallint, timeout_minutes int,
+    depends_on uuid[], settings text, input text, context text, role_config text, environment text, metadata text,
+    is_orchestrator_task bool, created_at timestamptz
+)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+    moment timestamptz;
+    -- One for each claimant, in their order: why it takes nothing out of the queue; null when it may.
+    verdicts text[];
+    -- The oldest living lease of its holder; null when there is none.
+    living bigint[];
+    -- What a repeated request got before.
+    known_verdicts text[];
+    known_tasks uuid[];
+    known_attempts int[];
+    -- Who got which task now.
+    got_places int[];
+    got_tasks uuid[];
+    regained_places int[];
+    regained_tasks uuid[];
+    wanted int;
+    spots tid[];
+begin
+    perform pg_advisory_xact_lock(holder.key)
+    from (
+        select distinct uuid_hash_extended(coalesce(c.worker_id, c.agent_id), 0) as key
+        from unnest(agents, workers) as c (agent_id, worker_id)
+        order by 1
+    ) holder;
+    moment := clock_timestamp();
+
+    -- A repeated claim request: the same attempt, as long as it lives.
+    if num_nonnulls(variadic request_ids) > 0 then
+        select array_agg(case when l.task_id is not null then 'replayed' when r.task_id is not null then 'spent' end order by c.place),
+               array_agg(r.task_id order by c.place),
+               array_agg(r.attempt order by c.place)
+        into known_verdicts, known_tasks, known_attempts
+        from unnest(agents, request_ids) with ordinality as c (agent_id, request_id, place)
+        left join lateral (
+            select r.task_id, r.attempt from claim_requests r
+            where r.tenant_id = tenant and r.agent_id = c.agent_id and r.request_id = c.request_id
+            limit 1
+        ) r on true
+        left join lateral (
+            select l.task_id from task_leases l
+            where l.tenant_id = tenant and l.task_id = r.task_id and l.attempt = r.attempt
+            limit 1
+        ) l on true;
+    end if;
+
+    -- Who may have a task. The joins are written as single probes: the planner knows nothing about the lengths
+    -- of these lists.
+    select array_agg(coalesce(s.verdict, case when s.nth_of_worker > s.room_of_worker then 'full' end) order by s.place),
+           count(*) filter (where s.verdict is null and (s.nth_of_worker > s.room_of_worker) is not true),
+           array_agg(s.oldest order by s.place)
+    into verdicts, wanted, living
+    from (
+        select a.*, row_number() over (partition by a.worker_id, a.verdict is null order by a.place) as nth_of_worker
+        from (
+            select c.place, c.worker_id, c.oldest, c.room_of_worker,
+                   case when c.refusal is not null then c.refusal
+                        when c.of_agent + c.nth_of_agent <= c.agent_capacity then null
+                        -- A holder of capacity 1 that still holds a task gets it back as a new attempt, so that
+                        -- an older process of the same name is stale.
+                        when c.agent_capacity = 1 and c.may_regain and c.nth_of_agent = 1 then 'regains'
+                        else 'full'
+                   end as verdict
+            from (
+                select c.place, c.agent_id, c.worker_id, c.agent_capacity, c.refusal, held.of_agent, held.oldest, held.may_regain,
+                       c.worker_capacity - held.of_all as room_of_worker,
+                       row_number() over (partition by c.agent_id, c.refusal is null order by c.place) as nth_of_agent
+                from (
+                    select c.*, coalesce(c.known, case when a.id is null then 'gone' when w.drains then 'draining' end) as refusal
+                    from unnest(agents, workers, agent_capacities, worker_capacities, oldest_leases, known_verdicts) with ordinality
+                         as c (agent_id, worker_id, agent_capacity, worker_capacity, oldest_lease, known, place)
+                    left join lateral (
+                        select a.id from agents a where a.tenant_id = tenant and a.id = c.agent_id limit 1
+                    ) a on true
+                    left join lateral (
+                        select w.drain_requested_at is not null or w.said_status in ('draining', 'offline') as drains
+                        from workers w where w.tenant_id = tenant and w.id = c.worker_id limit 1
+                    ) w on true
+                ) c
+                cross join lateral (
+                    select count(*) as of_all, count(*) filter (where l.agent_id = c.agent_id) as of_agent, min(l.lease_no) as oldest,
+                           -- A restricted key gets nothing back that it could not have claimed, and what was called off
+                           -- is not begun again.
+                           bool_or(l.agent_id = c.agent_id and l.cancel_by is null
+                                   and (only_workspaces is null or l.workspace_id = any(only_workspaces))
+                                   and (only_workflow is null or l.workflow_id = only_workflow)) as may_regain
+                    from (
+                        select l.agent_id, l.lease_no, l.cancel_by, l.workspace_id, l.workflow_id from task_leases l
+                        where l.tenant_id = tenant and l.worker_id = c.worker_id and l.lease_no >= c.oldest_lease
+                        union all
+                        select l.agent_id, l.lease_no, l.cancel_by, l.workspace_id, l.workflow_id from task_leases l
+                        where c.worker_id is null and l.tenant_id = tenant and l.agent_id = c.agent_id and l.lease_no >= c.oldest_lease
+                    ) l
+                ) held
+            ) c
+        ) a
+    ) s;
+
+    if 'regains' = any(verdicts) then
+        with regaining as materialized (
+            select c.*, l.task_id, l.state as held_state
+            from unnest(verdicts, agents, request_ids, lease_lengths, fences, starting, actor_types, actors) with ordinality
+                 as c (verdict, agent_id, request_id, lease_seconds, fenced, starts, actor_type, actor_id, place)
+            cross join lateral (
+                select l.task_id, l.state from task_leases l
+                where l.tenant_id = tenant and l.agent_id = c.agent_id and l.cancel_by is null
+                limit 1
+            ) l
+            where c.verdict = 'regains'
+        ),
+        regained as (
+            update task_leases l
+            set attempt = l.attempt + 1,
+                task_seq = l.task_seq + case when r.starts then 2 else 1 end,
+                state = case when r.starts then 'in_progress' else 'claimed' end,
+                state_changed_at = moment,
+                fenced = r.fenced,
+                lease_seconds = r.lease_seconds,
+                expires_at = moment + make_interval(secs => r.lease_seconds),
+                deadline_at = moment + (l.deadline_at - l.claimed_at),
+                claimed_at = moment,
+                started_at = case when r.starts then moment end
+            from regaining r
+            where l.tenant_id = tenant and l.task_id = r.task_id
+            returning r.place, r.request_id, r.starts, r.actor_type, r.actor_id, r.held_state, l.agent_id, l.task_id, l.attempt,
+                      l.task_seq, l.fenced, l.workflow_id
+        ),
+        remembered as (
+            insert into claim_requests (tenant_id, agent_id, request_id, task_id, attempt, claimed_at)
+            select tenant, r.agent_id, r.request_id, r.task_id, r.attempt, moment from regained r where r.request_id is not null
+        ),
+        told as (
+            insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
+            select tenant, 'task.state_changed', 'task', r.task_id, r.actor_type, r.actor_id,
+                   r.task_seq - case when r.starts and m.nth = 1 then 1 else 0 end, r.attempt,
+                   case m.nth when 1 then r.held_state else 'claimed' end, case m.nth when 1 then 'claimed' else 'in_progress' end,
+                   case m.nth when 1 then 'claim_again' else 'start' end, r.fenced, r.workflow_id
+            from regained r
+            join (values (1), (2)) as m (nth) on m.nth = 1 or r.starts
+            order by r.task_id, m.nth
+        )
+        select array_agg(r.place), array_agg(r.task_id) into regained_places, regained_tasks from regained r;
+    end if;
+
+    if wanted > 0 then
+        spots := array(
+            select found.spot
+            from unnest(lanes, priorities, beyond) as looked (lane, priority, beyond)
+            cross join lateral (
+                select q.ctid as spot, q.priority, q.seq
+                from task_queue q
+                where q.tenant_id = tenant
+                  and q.lane = looked.lane
+                  and q.priority = looked.priority
+                  and q.seq > looked.beyond
+                  -- A `case`, because of an `or` the planner thinks that hardly a row passes, and then it
+                  -- prefers to sort the whole lane instead of walking the index until it has enough.
+                  and case when only_workspaces is null and only_workflow is null then true
+                           else (only_workspaces is null or q.workspace_id = any(only_workspaces))
+                                and (only_workflow is null or q.workflow_id = only_workflow)
+                      end
+                order by q.seq
+                limit 2 * wanted
+            ) found
+            order by found.priority, found.seq
+            limit 2 * wanted);
+    end if;
+
+    if cardinality(spots) > 0 then
+        with locked as materialized (
+            select q.ctid as spot
+            from task_queue q
+            where q.tenant_id = tenant and q.ctid = any(spots)
+            order by q.priority, q.seq
+            limit wanted
+            for update skip locked
+        ),
+        taken as (
+            delete from task_queue q
+            where q.tenant_id = tenant and q.ctid = any(array(select spot from locked))
+            returning q.*
+        ),
+        dealt as materialized (
+            select s.*, t.*
+            from (select q.*, row_number() over (order by q.priority, q.seq) as turn from taken q) t
+            join (
+                select c.*, row_number() over (order by c.place) as turn
+                from unnest(verdicts, agents, workers, request_ids, lease_lengths, fences, starting, actor_types, actors) with ordinality
+                     as c (verdict, agent_id, worker_id, request_id, lease_seconds, fenced, starts, actor_type, actor_id, place)
+                where c.verdict is null
+            ) s using (turn)
+        ),
+        leased as (
+            insert into task_leases (
+                tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
+                workspace_id, workflow_id, work_item_id, has_dependants, state_changed_at, progress, state, agent_id, worker_id,
+                fenced, has_output_schema, lease_seconds, expires_at, deadline_at, claimed_at, started_at
+            )
+            select tenant, d.task_id, d.attempt + 1, d.task_seq + case when d.starts then 2 else 1 end, d.retry_count,
+                   d.abandon_count, d.rework_count, d.lane, d.priority, d.seq, d.workspace_id, d.workflow_id, d.work_item_id,
+                   d.has_dependants, moment, d.progress, case when d.starts then 'in_progress' else 'claimed' end,
+                   d.agent_id, d.worker_id, d.fenced, t.has_output_schema, d.lease_seconds,
+                   moment + make_interval(secs => d.lease_seconds), moment + make_interval(mins => t.timeout_minutes),
+                   moment, case when d.starts then moment end
+            from dealt d
+            cross join lateral (
+                select t.has_output_schema, t.timeout_minutes from tasks t where t.tenant_id = tenant and t.id = d.task_id limit 1
+            ) t
+        ),
+        remembered as (
+            insert into claim_requests (tenant_id, agent_id, request_id, task_id, attempt, claimed_at)
+            select tenant, d.agent_id, d.request_id, d.task_id, d.attempt + 1, moment from dealt d where d.request_id is not null
+        ),
+        told as (
+            insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
+            select tenant, 'task.state_changed', 'task', d.task_id, d.actor_type, d.actor_id, d.task_seq + m.nth, d.attempt + 1,
+                   m.from_state, m.to_state, m.reason, d.fenced, d.workflow_id
+            from dealt d
+            join (values (1, 'ready', 'claimed', 'claim'), (2, 'claimed', 'in_progress', 'start')) as m (nth, from_state, to_state, reason)
+              on m.nth = 1 or d.starts
+        )
+        select array_agg(d.place), array_agg(d.task_id) into got_places, got_tasks from dealt d;
+    end if;
+
+    return query
+    select v.place, v.verdict, coalesce(cardinality(spots), 0), least(living[v.place], l.lease_no), v.task_id, coalesce(l.attempt, v.attempt),
+           l.lane, l.seq, l.state, l.retry_count, l.abandon_count, l.rework_count, l.agent_id, l.worker_id, l.claimed_at,
+           l.started_at, l.expires_at, l.lease_seconds, l.progress::text, t.workflow_id, t.work_item_id, t.workspace_id,
+           t.activation_id, t.title, t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.priority,
+           t.timeout_minutes, t.depends_on, t.settings::text, t.input::text, t.context::text, t.role_config::text,
+           t.environment::text, t.metadata::text, t.is_orchestrator_task, t.created_at
+    from (
+        select g.place, 'claimed' as verdict, g.task_id, null::int as attempt
+        from unnest(got_places || regained_places, got_tasks || regained_tasks) as g (place, task_id)
+        union all
+        select r.place::int, r.verdict, r.task_id, r.attempt
+        from unnest(verdicts, known_tasks, known_attempts) with ordinality as r (verdict, task_id, attempt, place)
+        where r.verdict <> 'regains'
+        union all
+        select 0, 'seen', null, null
+    ) v
+    left join lateral (
+        select l.* from task_leases l
+        where l.tenant_id = tenant and l.task_id = v.task_id and v.verdict <> 'spent'
+        limit 1
+    ) l on true
+    left join lateral (
+        select t.* from tasks t where t.tenant_id = tenant and t.id = l.task_id limit 1
+    ) t on true;
+end
+$$;

@@ -173,6 +173,11 @@ impl Row {
         self.percentiles[place].unwrap_or(f64::INFINITY)
     }
 
+    /// Seconds of the platform's and the database's processors for one unit.
+    pub(crate) fn cpu_each(&self) -> f64 {
+        (self.usage.platform_cpu_s + self.usage.postgres_cpu_s) / self.units
+    }
+
     pub(crate) fn statements_each(&self) -> f64 {
         self.usage.statements / self.units
     }

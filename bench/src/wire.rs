@@ -68,6 +68,11 @@ pub(crate) fn payload(bytes: usize) -> String {
     format!(r#"{{"text":"{}"}}"#, letters.collect::<String>())
 }
 
+/// The title of the task with this number.
+pub(crate) fn title(number: u64) -> String {
+    format!("{TITLE}{number:0NUMBER_DIGITS$}")
+}
+
 /// A request to create a task, whose number is patched in.
 #[derive(Clone)]
 pub(crate) struct CreateRequest {
@@ -79,8 +84,8 @@ impl CreateRequest {
     /// `more` is further members of the body, each with a comma before it.
     pub(crate) fn new(address: SocketAddr, key: &str, role: &str, input: &str, more: &str) -> Self {
         let body = format!(
-            r#"{{"title":"{TITLE}{:0NUMBER_DIGITS$}","type":"custom","role":"{role}","input":{input}{more}}}"#,
-            0
+            r#"{{"title":"{}","type":"custom","role":"{role}","input":{input}{more}}}"#,
+            title(0)
         );
         let bytes = request(address, "POST", "/api/v1/tasks", key, &body);
         let number_at =

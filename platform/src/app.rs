@@ -96,6 +96,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         tasks::routes(),
         crate::workflows::routes(),
         crate::work_items::routes(),
+        crate::work_items::task_routes(),
         crate::activations::routes(),
         crate::gates::routes(),
         crate::orchestrator::routes(),

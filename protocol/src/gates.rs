@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::enums::words;
-use crate::{GateId, GateStatus, JsonObject, TaskId, Timestamp, WorkflowId};
+use crate::{GateId, GateStatus, JsonObject, TaskId, Timestamp, WorkflowId, WorkspaceId};
 
 words! {
     /// How a person decides about a gate.
@@ -63,6 +63,8 @@ pub struct StageGate {
     pub workflow_id: WorkflowId,
     /// The name of that run.
     pub workflow_name: String,
+    /// The workspace it happens in.
+    pub workspace_id: WorkspaceId,
     /// Its stage, in this run.
     pub stage_id: Uuid,
     /// Its stage, in the playbook.

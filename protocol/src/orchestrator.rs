@@ -226,6 +226,9 @@ pub struct RememberForRun {
     /// Keys and values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<JsonObject>,
+    /// The work item that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_item_id: Option<WorkItemId>,
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

@@ -326,6 +326,17 @@ pub struct PlaybookDeleteImpact {
     pub family: FamilyCounts,
 }
 
+/// A playbook that was deleted with all its versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeletedPlaybookFamily {
+    /// Its versions.
+    pub deleted_revision_count: i64,
+    /// Their runs.
+    pub deleted_workflow_count: i64,
+    /// The tasks of these.
+    pub deleted_task_count: i64,
+}
+
 /// How many runs there are, and what they consist of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunCounts {

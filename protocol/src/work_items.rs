@@ -43,6 +43,22 @@ words! {
         Blocked = "blocked",
     }
 
+    /// Whether a task of a work item asks for help.
+    EscalationStatus {
+        /// It does.
+        Open = "open",
+    }
+
+    /// How the calls for help of a work item are answered.
+    EscalationAction {
+        /// They are put aside: its tasks go on without an answer.
+        Dismiss = "dismiss",
+        /// Its tasks go on with the feedback as their instructions.
+        UnblockSubject = "unblock_subject",
+        /// The same, and the work item is opened again where it was blocked.
+        ReopenSubject = "reopen_subject",
+    }
+
     /// Why a run or a work item does not go on, or that it does.
     RunWhyReason {
         /// It goes on: something of it is held by a worker, or can be claimed.
@@ -103,6 +119,8 @@ pub struct WorkItem {
     pub blocked_state: Option<BlockedState>,
     /// Why it cannot.
     pub blocked_reason: Option<String>,
+    /// Whether a task of it asks for help.
+    pub escalation_status: Option<EscalationStatus>,
     /// How often it was gone through again.
     pub rework_count: i32,
     /// How urgent it is.
@@ -239,6 +257,21 @@ pub struct UpdateWorkItem {
     /// Merged member by member into what there is; null removes a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<JsonObject>,
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Answers the calls for help of a work item.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResolveWorkItemEscalation {
+    /// How they are answered.
+    pub action: EscalationAction,
+    /// What to do; the next attempts find it in `context.escalation`. Needed, but to dismiss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4000)]
+    pub feedback: Option<String>,
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

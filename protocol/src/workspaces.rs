@@ -3,7 +3,18 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Json, JsonObject, TenantId, Timestamp, WorkspaceId};
+use crate::enums::words;
+use crate::{Json, JsonObject, TenantId, Timestamp, WorkItemId, WorkspaceId};
+
+words! {
+    /// What became of a value in a memory.
+    MemoryAction {
+        /// It was put there.
+        Remembered = "remembered",
+        /// It was taken away.
+        Forgotten = "forgotten",
+    }
+}
 
 /// A place in which runs happen.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -124,6 +135,9 @@ pub struct RememberInWorkspace {
     pub key: String,
     /// The value.
     pub value: Json,
+    /// The work item in whose name: it must belong to a run in this workspace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_item_id: Option<WorkItemId>,
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -144,4 +158,51 @@ pub struct WorkspaceDeleteImpact {
     pub work_items: i64,
     /// Keys that are restricted to it.
     pub api_keys: i64,
+}
+
+/// What is remembered in the name of a work item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkItemMemory {
+    /// By their keys.
+    pub entries: Vec<MemoryEntry>,
+}
+
+/// A value in the memory of a workspace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryEntry {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Json,
+    /// Bytes of the key and of the value.
+    pub size_bytes: i32,
+    /// When it was put there.
+    pub updated_at: Timestamp,
+}
+
+/// What was remembered and forgotten in the name of a work item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkItemMemoryHistory {
+    /// The newest first.
+    pub history: Vec<MemoryChange>,
+}
+
+/// A change of a memory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryChange {
+    /// The key.
+    pub key: String,
+    /// What became of its value.
+    pub action: MemoryAction,
+    /// The value; null when it was forgotten, or had more than 8192 bytes.
+    #[schema(value_type = Json)]
+    pub value: Option<Json>,
+    /// Bytes of the key and of the value.
+    pub size_bytes: i32,
+    /// What kind of caller changed it.
+    pub actor_type: String,
+    /// The agent, worker or key that changed it.
+    pub actor_id: uuid::Uuid,
+    /// When.
+    pub created_at: Timestamp,
 }

@@ -21,6 +21,7 @@ mod limits;
 mod logs;
 mod operate;
 mod orchestrator;
+mod parallelism;
 mod people;
 mod playbooks;
 mod repeating;

@@ -516,6 +516,8 @@ fn a_version_with_runs_is_kept_and_says_what_hangs_on_it() {
             (1, 1)
         );
         assert!(summary.last_workflow_activity_at.is_some());
+        let all = t.admin().delete_playbook_family(made.id).await;
+        refused_because(all, ReasonCode::InUse);
         let gone = t.admin().delete_workspace(place, true).await;
         let refusal = refused_because(gone, ReasonCode::InUse);
         assert!(refusal.recovery_hint.unwrap().contains("cancel"));
@@ -526,5 +528,28 @@ fn a_version_with_runs_is_kept_and_says_what_hangs_on_it() {
         t.admin().delete_workspace(place, true).await.unwrap();
         refused(t.admin().get_workflow(run).await, ErrorCode::NotFound);
         t.admin().delete_playbook(made.id).await.unwrap();
+    });
+}
+
+#[test]
+fn a_playbook_is_deleted_for_good_with_all_versions_and_runs_once_these_have_ended() {
+    test(async |t| {
+        let definition = json!({ "kind": "graph", "steps": { "a": { "kind": "task" } } });
+        let run = t.launch_with(definition, json!({})).await.workflow;
+        let bare = serde_json::from_value(json!({})).unwrap();
+        t.admin().cancel_workflow(run.id, &bare).await.unwrap();
+        let gone = t.admin().delete_playbook_family(run.playbook_id).await;
+        let gone = gone.unwrap();
+        assert_eq!(
+            (
+                gone.deleted_revision_count,
+                gone.deleted_workflow_count,
+                gone.deleted_task_count
+            ),
+            (1, 1, 1)
+        );
+        refused(t.admin().get_workflow(run.id).await, ErrorCode::NotFound);
+        let again = t.admin().delete_playbook_family(run.playbook_id).await;
+        refused(again, ErrorCode::NotFound);
     });
 }

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use stint_protocol::{
-    AdvanceStage, DecideGate, GateAction, GateEvent, GateStatus, NotYetReason, ReasonCode,
-    RequestGate, RunWhyReason, StageGate, StageStatus, WorkflowState,
+    AdvanceStage, ApprovalAction, DecideApproval, DecideGate, GateAction, GateEvent, GateStatus,
+    NotYetReason, ReasonCode, RequestGate, RunWhyReason, StageGate, StageStatus, WorkflowState,
 };
 use stint_tests::{object, refused_because, status_of, test};
 
@@ -272,5 +272,54 @@ fn a_gate_of_a_stage_that_is_none_is_answered_with_advice() {
             .await
             .unwrap();
         assert_eq!(not_yet(&answer), NotYetReason::ApprovalNotConfigured);
+    });
+}
+
+#[test]
+fn a_gate_is_in_the_inbox_until_it_is_decided_there() {
+    test(async |t| {
+        let mut led = Led::of(t).await;
+        let gate = ask(&led, "look").await;
+        let of_kind = [("kind", "stage_gate")];
+        let inbox = t.admin().list_approvals(&of_kind).await.unwrap();
+        let asked = &inbox.data[0];
+        assert_eq!((inbox.data.len(), asked.id), (1, gate.id.uuid()));
+        assert_eq!(
+            (asked.message.as_str(), asked.workflow_id),
+            ("look", Some(led.run))
+        );
+        assert_eq!(asked.actions.len(), 4);
+        let id = asked.id.to_string();
+        assert_eq!(
+            t.admin()
+                .get_approval(asked.id)
+                .await
+                .unwrap()
+                .id
+                .to_string(),
+            id
+        );
+        let block = DecideApproval {
+            action: ApprovalAction::Block,
+            feedback: Some("the harbour is closed".to_owned()),
+            fields: None,
+            request_id: None,
+        };
+        let silent = DecideApproval {
+            feedback: None,
+            ..block.clone()
+        };
+        assert_eq!(
+            status_of(t.admin().decide_approval(gate.id.uuid(), &silent).await),
+            422
+        );
+        let decided = t
+            .admin()
+            .decide_approval(gate.id.uuid(), &block)
+            .await
+            .unwrap();
+        assert_eq!(decided.gate_status, Some(GateStatus::Blocked));
+        assert!(t.admin().list_approvals(&[]).await.unwrap().data.is_empty());
+        assert_eq!(led.next().await, ["stage.gate.block"]);
     });
 }

@@ -87,7 +87,7 @@ fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
             ..plain_key(Scope::Admin)
         };
         let key = t.admin().create_key(&wanted).await.unwrap();
-        // One of another workspace, beside the fixture, which belongs to none.
+        // One of another workspace, beside the fixture, which belongs to that of its run.
         let mut elsewhere = new_task("elsewhere");
         elsewhere.workspace_id = Some(WorkspaceId::from(Uuid::new_v4()));
         let elsewhere = t.admin().create_task(&elsewhere).await.unwrap();

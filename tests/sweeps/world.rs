@@ -15,7 +15,7 @@ use crate::document::Operation;
 pub(crate) struct World {
     pub(crate) admin: Client,
     pub(crate) worker: TestWorker,
-    /// A task that the worker's agent holds.
+    /// A task of the work item, which the worker's agent holds.
     pub(crate) task: TaskId,
     /// A task that waits for approval.
     approval: TaskId,
@@ -93,12 +93,25 @@ impl World {
     /// Makes one of everything.
     pub(crate) async fn of(t: &TestPlatform, admin: Client) -> Self {
         let worker = t.worker_of(&admin, "holder").capacity(5).await;
-        let task = admin.create_task(&new_task("held")).await.unwrap().id;
-        let held = worker.begin().await;
-        assert_eq!(held.id, task);
         let mut asking = new_task("asking");
         asking.requires_approval = Some(true);
         let approval = admin.create_task(&asking).await.unwrap().id;
+        let tenant = admin.get_identity().await.unwrap().tenant_id;
+        let step = format!("ask_{}", Uuid::new_v4().simple());
+        let definition = json!({
+            "kind": "graph", "stages": [{ "name": "ask" }],
+            "steps": { step.clone(): { "kind": "approval", "stage": "ask", "message": "Go on?" } },
+        });
+        let playbook = t.playbook_of(tenant, &definition).await;
+        let mut launch = t.launch_request(playbook, json!({})).await;
+        launch.workspace_id = t.workspace_of(tenant).await;
+        let run = admin.create_workflow(&launch).await.unwrap();
+        // A task of its work item, which the worker holds.
+        let mut part = new_task("held");
+        part.work_item_id = Some(run.work_items[0].id);
+        let task = admin.create_task(&part).await.unwrap().id;
+        let held = worker.begin().await;
+        assert_eq!(held.id, task);
         let signal = admin
             .signal_worker(
                 worker.worker_id,
@@ -128,21 +141,6 @@ impl World {
             .await;
         assert_eq!(taken.data()["accepted"], 1, "{}", taken.text);
         let log = admin.list_logs(&[]).await.unwrap().data[0].id.clone();
-        let tenant = admin.get_identity().await.unwrap().tenant_id;
-        let step = format!("ask_{}", Uuid::new_v4().simple());
-        let definition = json!({
-            "kind": "graph", "stages": [{ "name": "ask" }],
-            "steps": { step.clone(): { "kind": "approval", "stage": "ask", "message": "Go on?" } },
-        });
-        let playbook = t.playbook_of(tenant, &definition).await;
-        let mut launch = t.launch_request(playbook, json!({})).await;
-        launch.workspace_id = t.workspace_of(tenant).await;
-        let run = admin.create_workflow(&launch).await.unwrap();
-        // A task of its work item, which nobody here claims.
-        let mut part = new_task("part");
-        part.work_item_id = Some(run.work_items[0].id);
-        part.role = Some("nobody".to_owned());
-        admin.create_task(&part).await.unwrap();
         let workspace = serde_json::from_value(json!({
             "name": "Place", "slug": "place", "memory": { (memory_key(tenant)): 1 },
         }));

@@ -30,7 +30,7 @@ const RATIO_OF_JOINS: f64 = 0.9;
 /// From one completion to the next claim.
 const CHAIN_P95_MS: f64 = 20.0;
 /// The role of a task on which, or of one which, everything hangs.
-const KNOT: &str = "knot";
+pub(super) const KNOT: &str = "knot";
 
 /// Measures `deps`.
 pub(crate) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
@@ -127,7 +127,7 @@ async fn create_one(
 }
 
 /// Claims and completes the one task of a role that must be there; returns how long the completion took.
-async fn do_one(
+pub(super) async fn do_one(
     bench: &Bench,
     site: &Site,
     ledger: &Ledger,
@@ -199,7 +199,7 @@ async fn fan_in(bench: &Bench, width: u64) -> anyhow::Result<Outcome> {
 }
 
 /// Takes all tasks of the usual role through their lives, from the first to the last.
-async fn drain(
+pub(super) async fn drain(
     bench: &Bench,
     site: &Site,
     ledger: &Arc<Ledger>,

@@ -11,6 +11,7 @@ mod payload;
 mod pickup;
 mod prefill;
 mod replicas;
+mod runs;
 mod small_pool;
 mod sustained;
 mod tags;
@@ -42,6 +43,8 @@ pub(crate) enum Scenario {
     Tags,
     /// Tasks that depend on others.
     Deps,
+    /// Runs of graphs with a hundred, a thousand and ten thousand tasks.
+    Runs,
     /// Log lines, and a live tail.
     Logs,
     /// Two platforms on one database.
@@ -64,6 +67,7 @@ impl Scenario {
             Self::Backlog
             | Self::Tags
             | Self::Deps
+            | Self::Runs
             | Self::Logs
             | Self::Replicas
             | Self::Payload
@@ -88,6 +92,7 @@ impl Scenario {
             Self::Backlog => backlog::run(bench).await,
             Self::Tags => tags::run(bench).await,
             Self::Deps => deps::run(bench).await,
+            Self::Runs => runs::run(bench).await,
             Self::Logs => logs::run(bench).await,
             Self::Replicas => replicas::run(bench).await,
             Self::Payload => payload::run(bench).await,

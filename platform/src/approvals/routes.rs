@@ -3,18 +3,17 @@
 use axum::extract::State;
 use http::StatusCode;
 use protocol::Scope::{Admin, Agent};
-use protocol::{Approval, ApprovalDecided, ApprovalKind, DecideApproval, Envelope, Page, TaskId};
+use protocol::{Approval, ApprovalDecided, ApprovalKind, DecideApproval, Envelope, Page};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::decide;
+use super::{decide, show, store, tasks};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, PageQuery, Path, Query, Reply, Routes};
-use crate::tasks;
 
 /// Who may call what.
 pub fn routes() -> Routes {
@@ -31,6 +30,8 @@ pub fn routes() -> Routes {
 struct ApprovalQuery {
     /// Only those where this has to be decided.
     kind: Option<ApprovalKind>,
+    /// Only those in this workspace.
+    workspace_id: Option<Uuid>,
     /// Only those of this workflow.
     workflow_id: Option<Uuid>,
     /// The number of the page; 1 unless given.
@@ -41,7 +42,8 @@ struct ApprovalQuery {
     per_page: Option<i64>,
 }
 
-/// Lists what waits for a person, the oldest first.
+/// Lists what waits for a person: tasks, outputs, calls for help, steps that ask, gates of stages. The
+/// oldest comes first.
 #[utoipa::path(get, path = "/api/v1/approvals", params(ApprovalQuery), responses((status = 200, body = Page<Approval>)))]
 async fn list_approvals(
     State(app): State<App>,
@@ -49,25 +51,25 @@ async fn list_approvals(
     Query(query): Query<ApprovalQuery>,
 ) -> Result<Reply<Page<Approval>>, Error> {
     let page = PageQuery::of(query.page, query.per_page)?;
-    let states: Vec<&str> = decide::STATES
-        .iter()
-        .filter(|(kind, _)| query.kind.is_none_or(|wanted| wanted == *kind))
-        .map(|(_, state)| state.as_str())
-        .collect();
-    let mut db = app.db.reader().await?;
-    let wanted = tasks::Waiting {
-        states: &states,
-        workspaces: caller.workspace_filter(),
+    let states = tasks::states_of(query.kind);
+    let wanted = store::Wanted {
+        task_states: &states,
+        with_steps: query
+            .kind
+            .is_none_or(|kind| kind == ApprovalKind::StepApproval),
+        with_gates: query
+            .kind
+            .is_none_or(|kind| kind == ApprovalKind::StageGate),
+        reachable: caller.workspace_filter(),
+        workspace: query.workspace_id,
         workflow: query.workflow_id,
         limit: page.per_page(),
         offset: page.offset(),
     };
-    let (tasks, total) = tasks::waiting_for_people(&mut db, caller.tenant(), &wanted).await?;
-    // One that was decided in this moment is not shown.
-    let approvals = tasks
-        .into_iter()
-        .filter_map(|task| decide::approval_of(task).ok());
-    Reply::page(approvals.collect(), total, page)
+    let mut db = app.db.reader().await?;
+    let (found, total) = store::waiting(&mut db, caller.tenant(), &wanted).await?;
+    let approvals = show::approvals(&mut db, caller.tenant(), &found).await?;
+    Reply::page(approvals, total, page)
 }
 
 /// Reads something that waits for a person.
@@ -75,12 +77,11 @@ async fn list_approvals(
 async fn get_approval(
     State(app): State<App>,
     caller: Caller,
-    Path(id): Path<TaskId>,
+    Path(id): Path<Uuid>,
 ) -> Result<Reply<Approval>, Error> {
     let mut db = app.db.reader().await?;
     let workspaces = caller.workspace_filter();
-    let task = tasks::record(&mut db, caller.tenant(), id, workspaces.as_deref()).await?;
-    Reply::ok(decide::approval_of(task)?)
+    Reply::ok(show::approval(&mut db, caller.tenant(), id, workspaces.as_deref()).await?)
 }
 
 /// Decides about something that waits for a person.
@@ -88,7 +89,7 @@ async fn get_approval(
                responses((status = 200, body = Envelope<ApprovalDecided>)))]
 async fn decide_approval(
     State(app): State<App>,
-    Path(id): Path<TaskId>,
+    Path(id): Path<Uuid>,
     command: Command<DecideApproval>,
 ) -> Result<Reply<ApprovalDecided>, Error> {
     let (mut write, body) = command.begin(&app).await?;

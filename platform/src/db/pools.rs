@@ -248,6 +248,7 @@ pub struct PoolUsage {
 pub struct Tx {
     tx: Transaction<'static, Postgres>,
     notes: Vec<Note>,
+    counted: Vec<metrics::Counter>,
     unsettled: Unsettled,
     steered: Option<WorkflowId>,
 }
@@ -271,6 +272,7 @@ impl Tx {
         Self {
             tx,
             notes: Vec::new(),
+            counted: Vec::new(),
             unsettled: Unsettled::new(),
             steered: None,
         }
@@ -294,6 +296,11 @@ impl Tx {
     /// Remembers what to tell this replica and the others once this has committed.
     pub fn note(&mut self, note: Note) {
         self.notes.push(note);
+    }
+
+    /// Remembers what to count once this has committed.
+    pub fn count(&mut self, counter: metrics::Counter) {
+        self.counted.push(counter);
     }
 
     /// Remembers that tasks of a run were moved: its gates must be settled before the commit.
@@ -344,6 +351,9 @@ impl Tx {
                 error.into()
             }
         })?;
+        for counter in self.counted {
+            counter.increment(1);
+        }
         app.bus.publish(app, self.notes);
         Ok(())
     }

@@ -27,7 +27,7 @@ pub(super) fn becomes(action: GateAction) -> GateStatus {
 ///
 /// # Errors
 /// 404; 409 when it is not the one that counts, or was decided otherwise, or its run takes no decisions.
-pub(super) async fn decide_gate(
+pub(crate) async fn decide_gate(
     write: &mut Write,
     run: WorkflowId,
     id: GateId,

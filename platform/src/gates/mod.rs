@@ -12,6 +12,8 @@
 //! nothing; another one is refused, but that what was sent back may be approved after all. Every decision
 //! wakes the orchestrator, and a waiting one keeps the stage and the run from being completed.
 //!
+//! It is in the inbox too (`approvals`).
+//!
 //! Not to be taken for the gates of the queue (`task_gates`), which say how many tasks of a run may be
 //! under way.
 
@@ -20,5 +22,7 @@ mod request;
 mod routes;
 mod store;
 
+pub(crate) use decide::decide_gate;
 pub(crate) use request::request_gate;
 pub use routes::routes;
+pub(crate) use store::by_ids;

@@ -13,6 +13,7 @@ struct Row {
     id: Uuid,
     workflow_id: Uuid,
     workflow_name: String,
+    workspace_id: Uuid,
     stage_id: Uuid,
     stage_name: String,
     stage_goal: String,
@@ -47,6 +48,7 @@ impl TryFrom<Row> for StageGate {
             gate_id: row.id.into(),
             workflow_id: row.workflow_id.into(),
             workflow_name: row.workflow_name,
+            workspace_id: row.workspace_id.into(),
             stage_id: row.stage_id,
             stage_name: row.stage_name,
             stage_goal: row.stage_goal,
@@ -77,7 +79,7 @@ impl TryFrom<Row> for StageGate {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     pub(super) run: Option<WorkflowId>,
-    pub(super) id: Option<GateId>,
+    pub(super) ids: Option<Vec<Uuid>>,
     /// Only the one of this stage that counts.
     pub(super) current_of: Option<String>,
 }
@@ -91,7 +93,7 @@ pub(super) async fn list(
 ) -> Result<Vec<StageGate>, Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select g.id, g.workflow_id, w.name as workflow_name, s.id as stage_id, g.stage_name, s.goal as stage_goal, g.status,
+        r#"select g.id, g.workflow_id, w.name as workflow_name, w.workspace_id, s.id as stage_id, g.stage_name, s.goal as stage_goal, g.status,
                   g.request_summary, g.recommendation, g.concerns, g.key_artifacts::text as "key_artifacts!", g.requested_by_type,
                   g.requested_by, g.requested_by_task_id, g.requested_at, g.decision, g.decision_feedback, g.decided_by_type,
                   g.decided_by, g.decided_at, g.superseded_by, g.superseded_at, g.history::text as "history!"
@@ -100,19 +102,36 @@ pub(super) async fn list(
            join workflow_stages s on s.tenant_id = $1 and s.workflow_id = g.workflow_id and s.name = g.stage_name
            where g.tenant_id = $1
              and ($2::uuid is null or g.workflow_id = $2)
-             and ($3::uuid is null or g.id = $3)
+             and ($3::uuid[] is null or g.id = any($3))
              and ($4::text is null or (g.stage_name = $4 and g.superseded_at is null))
            order by g.id desc
            limit $5"#,
         tenant.uuid(),
         wanted.run.map(WorkflowId::uuid) as Option<Uuid>,
-        wanted.id.map(GateId::uuid) as Option<Uuid>,
+        wanted.ids.as_deref() as Option<&[Uuid]>,
         wanted.current_of.as_deref() as Option<&str>,
         limit,
     )
     .fetch_all(db)
     .await?;
     rows.into_iter().map(StageGate::try_from).collect()
+}
+
+/// Gates by their ids; unknown ones are left out.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn by_ids(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    ids: &[Uuid],
+) -> Result<Vec<StageGate>, Error> {
+    let wanted = Wanted {
+        ids: Some(ids.to_vec()),
+        ..Wanted::default()
+    };
+    let most = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    list(db, tenant, &wanted, most).await
 }
 
 /// One gate of a run.
@@ -124,7 +143,7 @@ pub(super) async fn read(
 ) -> Result<StageGate, Error> {
     let wanted = Wanted {
         run: Some(run),
-        id: Some(id),
+        ids: Some(vec![id.uuid()]),
         current_of: None,
     };
     let found = list(db, tenant, &wanted, 1).await?.into_iter().next();
@@ -140,7 +159,7 @@ pub(super) async fn current(
 ) -> Result<Option<StageGate>, Error> {
     let wanted = Wanted {
         run: Some(run),
-        id: None,
+        ids: None,
         current_of: Some(stage.to_owned()),
     };
     Ok(list(db, tenant, &wanted, 1).await?.into_iter().next())

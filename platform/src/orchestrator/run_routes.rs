@@ -172,6 +172,7 @@ async fn remember(
         let one = RememberInWorkspace {
             key,
             value,
+            work_item_id: body.work_item_id,
             request_id: None,
         };
         workspaces::remember(write, workspace, &one).await?;

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use http::StatusCode;
 use protocol::{
-    ArchivePlaybook, Bare, CreatePlaybook, Envelope, Lifecycle, Page, Playbook, PlaybookComparison,
-    PlaybookDeleteImpact, PlaybookId, PlaybookStatus, PlaybookValidation, PublishPlaybook, Scope,
-    UpdatePlaybook, ValidatePlaybook,
+    ArchivePlaybook, Bare, CreatePlaybook, DeletedPlaybookFamily, Envelope, Lifecycle, Page,
+    Playbook, PlaybookComparison, PlaybookDeleteImpact, PlaybookId, PlaybookStatus,
+    PlaybookValidation, PublishPlaybook, Scope, UpdatePlaybook, ValidatePlaybook,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -35,6 +35,7 @@ pub fn routes() -> Routes {
         .route(write, routes!(archive_playbook))
         .route(write, routes!(get_playbook_delete_impact))
         .route(write, routes!(delete_playbook))
+        .route(write, routes!(delete_playbook_family))
 }
 
 /// Makes a playbook, and publishes it unless it is to be a draft.
@@ -254,4 +255,17 @@ async fn delete_playbook(
     let (mut write, _) = command.begin(&app).await?;
     super::delete::delete_playbook(&mut write, id).await?;
     write.commit_empty().await
+}
+
+/// Deletes all versions of this playbook, with their runs. None of these may go on any more.
+#[utoipa::path(delete, path = "/api/v1/playbooks/{playbook_id}/permanent", request_body = Bare,
+               responses((status = 200, body = Envelope<DeletedPlaybookFamily>)))]
+async fn delete_playbook_family(
+    State(app): State<App>,
+    Path(id): Path<PlaybookId>,
+    command: Command<Bare>,
+) -> Result<Reply<DeletedPlaybookFamily>, Error> {
+    let (mut write, _) = command.begin(&app).await?;
+    let deleted = super::delete::delete_playbook_family(&mut write, id).await?;
+    write.commit(StatusCode::OK, deleted).await
 }

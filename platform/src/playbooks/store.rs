@@ -382,6 +382,22 @@ pub(super) async fn delete(
     Ok(())
 }
 
+/// Deletes all versions of a playbook.
+pub(super) async fn delete_family(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    slug: &str,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from playbooks where tenant_id = $1 and slug = $2",
+        tenant.uuid(),
+        slug,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// What hangs on a version and on all versions of its playbook.
 pub(super) async fn delete_impact(
     db: &mut PgConnection,

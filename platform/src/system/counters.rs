@@ -49,6 +49,30 @@ const MEASURED: &[(&str, Kind, Unit, &str)] = &[
         "How long claims took, without the time they waited for work.",
     ),
     (
+        "stint_runs_launched_total",
+        Counter,
+        Unit::Count,
+        "Runs that were launched, redrives included.",
+    ),
+    (
+        "stint_runs_ended_total",
+        Counter,
+        Unit::Count,
+        "Runs that came to an end, by state: completed, failed, cancelled; again when a retry opened one.",
+    ),
+    (
+        "stint_steps_ended_total",
+        Counter,
+        Unit::Count,
+        "Steps of graphs that ended, by state: completed, failed, skipped.",
+    ),
+    (
+        "stint_approvals_expired_total",
+        Counter,
+        Unit::Count,
+        "Questions of steps that nobody answered in time.",
+    ),
+    (
         "stint_lease_losses_total",
         Counter,
         Unit::Count,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use protocol::TenantId;
 
-use super::store::{self, Counts, Lane};
+use super::store::{self, Counts, Lane, Runs};
 use crate::app::App;
 use crate::db::PoolUsage;
 use crate::error::Error;
@@ -38,8 +38,10 @@ pub(super) async fn render(app: &App, tenant: TenantId) -> Result<String, Error>
             let mut db = app.db.reader().await?;
             let lanes = store::lanes(&mut db, tenant).await?;
             let counts = store::counts(&mut db, tenant).await?;
+            let runs = store::runs(&mut db, tenant).await?;
             drop(db);
-            let text = fleet(lanes, counts);
+            let mut text = fleet(lanes, counts);
+            text.push_str(&of_runs(runs));
             app.gauges.0.insert(tenant, (Instant::now(), text.clone()));
             text
         }
@@ -90,6 +92,34 @@ fn fleet(lanes: Vec<Lane>, counts: Counts) -> String {
         "stint_slots_capacity",
         "Slots of the workers, and of the agents without a worker, that were heard from in time.",
         [(String::new(), counts.slots as f64)],
+    );
+    text
+}
+
+fn of_runs(runs: Runs) -> String {
+    let mut text = String::new();
+    gauge(
+        &mut text,
+        "stint_runs",
+        "Runs that have not ended, by state; counted up to 100000 together.",
+        [
+            ("pending", runs.pending),
+            ("active", runs.active),
+            ("paused", runs.paused),
+        ]
+        .map(|(state, number)| (label("state", state), number as f64)),
+    );
+    gauge(
+        &mut text,
+        "stint_approvals_open",
+        "Tasks and steps that wait for a person.",
+        [(String::new(), runs.approvals as f64)],
+    );
+    gauge(
+        &mut text,
+        "stint_approvals_oldest_seconds",
+        "How long the oldest of them has been waiting; 0 when there is none.",
+        [(String::new(), runs.oldest_approval_seconds)],
     );
     text
 }

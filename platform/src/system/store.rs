@@ -95,3 +95,40 @@ pub(super) async fn counts(db: &mut PgConnection, tenant: TenantId) -> sqlx::Res
     .fetch_one(db)
     .await
 }
+
+/// How the runs of a tenant are doing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Runs {
+    pub(super) pending: i64,
+    pub(super) active: i64,
+    pub(super) paused: i64,
+    /// Things that wait for a person, and how long the oldest has waited.
+    pub(super) approvals: i64,
+    pub(super) oldest_approval_seconds: f64,
+}
+
+/// Counts the runs that have not ended by their state, and what waits for a person.
+pub(super) async fn runs(db: &mut PgConnection, tenant: TenantId) -> sqlx::Result<Runs> {
+    sqlx::query_as!(
+        Runs,
+        r#"with open as (
+               select state from workflows where tenant_id = $1 and completed_at is null limit $2
+           ),
+           waiting as (
+               (select state_changed_at as since from task_parked where tenant_id = $1 limit $2)
+               union all
+               (select started_at from workflow_steps where tenant_id = $1 and state = 'waiting' limit $2)
+           )
+           select r.pending as "pending!", r.active as "active!", r.paused as "paused!", a.approvals as "approvals!",
+                  a.oldest as "oldest_approval_seconds!"
+           from (select count(*) filter (where state = 'pending') as pending,
+                        count(*) filter (where state = 'active') as active,
+                        count(*) filter (where state = 'paused') as paused from open) r,
+                (select count(*) as approvals,
+                        coalesce(extract(epoch from clock_timestamp() - min(since))::float8, 0) as oldest from waiting) a"#,
+        tenant.uuid(),
+        COUNT_MAX,
+    )
+    .fetch_one(db)
+    .await
+}

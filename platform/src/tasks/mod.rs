@@ -66,8 +66,8 @@ pub(crate) use people::{
     approve_task, approve_task_output, escalate_with, override_task_output, reassign_task,
     reject_task, replace_input, request_task_changes, resolve_task_escalation, skip_task,
 };
+pub(crate) use people_routes::agent_escalate;
 pub use people_routes::people_routes;
-pub(crate) use people_store::{Waiting, waiting_for_people};
 pub use routes::routes;
 pub use start::StartLane;
 pub use state::{MOVES, states_before};

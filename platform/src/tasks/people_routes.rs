@@ -144,6 +144,15 @@ async fn agent_escalate_task(
     Path(id): Path<TaskId>,
     hot: Hot<AgentEscalate>,
 ) -> Result<Reply<Task>, Error> {
+    agent_escalate(&app, id, hot).await
+}
+
+/// Takes the call for help of a holder, and answers with its task.
+pub(crate) async fn agent_escalate(
+    app: &App,
+    id: TaskId,
+    hot: Hot<AgentEscalate>,
+) -> Result<Reply<Task>, Error> {
     let member = hand_in::Member::escalated(&hot.caller, id, hot.body)?;
     super::routes::reply(app.lanes.hand_in.run(member).await??)
 }

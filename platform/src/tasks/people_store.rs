@@ -1,10 +1,9 @@
 //! The statements of what people do with tasks.
 
-use protocol::{Task, TaskId, TenantId};
+use protocol::{TaskId, TenantId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::store;
 use crate::error::Error;
 
 /// Gives a task another context, for its next attempt.
@@ -44,52 +43,4 @@ pub(super) async fn prefer(
     .execute(db)
     .await?;
     Ok(())
-}
-
-/// Which waiting tasks are wanted.
-pub(crate) struct Waiting<'a> {
-    pub(crate) states: &'a [&'a str],
-    pub(crate) workspaces: Option<Vec<Uuid>>,
-    pub(crate) workflow: Option<Uuid>,
-    pub(crate) limit: i64,
-    pub(crate) offset: i64,
-}
-
-/// A page of the tasks that wait for a person, the oldest first, and how many there are in all.
-pub(crate) async fn waiting_for_people(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    wanted: &Waiting<'_>,
-) -> Result<(Vec<Task>, i64), Error> {
-    let ids = sqlx::query_scalar!(
-        "select task_id from task_parked
-         where tenant_id = $1 and state = any($2)
-           and ($3::uuid[] is null or workspace_id = any($3))
-           and ($4::uuid is null or workflow_id = $4)
-         order by state_changed_at, task_id
-         limit $5 offset $6",
-        tenant.uuid(),
-        wanted.states as &[&str],
-        wanted.workspaces.as_deref() as Option<&[Uuid]>,
-        wanted.workflow,
-        wanted.limit,
-        wanted.offset,
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    let total = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from task_parked
-           where tenant_id = $1 and state = any($2)
-             and ($3::uuid[] is null or workspace_id = any($3))
-             and ($4::uuid is null or workflow_id = $4)"#,
-        tenant.uuid(),
-        wanted.states as &[&str],
-        wanted.workspaces.as_deref() as Option<&[Uuid]>,
-        wanted.workflow,
-    )
-    .fetch_one(&mut *db)
-    .await?;
-    let mut tasks = store::records(db, tenant, &ids).await?;
-    let in_order = ids.into_iter().filter_map(|id| tasks.remove(&id.into()));
-    Ok((in_order.collect(), total))
 }

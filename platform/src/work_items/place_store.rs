@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use protocol::TenantId;
+use protocol::{TenantId, WorkItemId, WorkspaceId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -63,4 +63,31 @@ pub(crate) async fn places(
             (row.id, place)
         })
         .collect())
+}
+
+/// Locks a work item so that it stays, if its run is in this workspace.
+///
+/// # Errors
+/// 404 for a work item that is elsewhere.
+pub(crate) async fn lock_in_workspace(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    item: WorkItemId,
+    workspace: WorkspaceId,
+) -> Result<(), Error> {
+    let found = sqlx::query_scalar!(
+        "select i.id
+         from work_items i
+         join workflows w on w.tenant_id = $1 and w.id = i.workflow_id
+         where i.tenant_id = $1 and i.id = $2 and w.workspace_id = $3
+         for key share of i",
+        tenant.uuid(),
+        item.uuid(),
+        workspace.uuid(),
+    )
+    .fetch_optional(db)
+    .await?;
+    found
+        .map(|_| ())
+        .ok_or_else(|| Error::not_found("work item", item))
 }

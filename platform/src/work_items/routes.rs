@@ -4,19 +4,22 @@ use axum::extract::State;
 use http::StatusCode;
 use protocol::Scope::{Admin, Agent, Worker};
 use protocol::{
-    Bare, CreateWorkItem, Envelope, Event, RetryTask, RunWhy, SkipTask, Task, UpdateWorkItem,
-    WorkItem, WorkItemGroup, WorkItemId, WorkItems, WorkflowId,
+    Bare, CreateWorkItem, Envelope, Event, ResolveWorkItemEscalation, RetryTask, RunWhy, SkipTask,
+    Task, UpdateWorkItem, WorkItem, WorkItemGroup, WorkItemId, WorkItemMemory,
+    WorkItemMemoryHistory, WorkItems, WorkflowId,
 };
 use serde::Deserialize;
+use sqlx::PgConnection;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{create, steer, store, update};
+use super::{create, resolve, steer, store, update};
 use crate::app::App;
 use crate::error::Error;
-use crate::http::Access::{AtLeast, Only};
+use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, Path, Query, Reply, Routes};
+use crate::workspaces::{self, MEMORY_CHANGES_MAX};
 use crate::{events, tasks, workflows};
 
 /// Work items that one answer has at most.
@@ -34,8 +37,11 @@ pub fn routes() -> Routes {
         .route(AtLeast(Agent), routes!(list_work_item_tasks))
         .route(AtLeast(Agent), routes!(list_work_item_events))
         .route(AtLeast(Agent), routes!(explain_work_item))
-        .route(Only(&[Admin, Worker]), routes!(retry_work_item))
-        .route(Only(&[Admin, Worker]), routes!(skip_work_item))
+        .route(AtLeast(Agent), routes!(get_work_item_memory))
+        .route(AtLeast(Agent), routes!(get_work_item_memory_history))
+        .route(AtLeast(Worker), routes!(retry_work_item))
+        .route(AtLeast(Worker), routes!(skip_work_item))
+        .route(AtLeast(Admin), routes!(resolve_work_item_escalation))
         .route(AtLeast(Admin), routes!(pause_work_item))
         .route(AtLeast(Admin), routes!(resume_work_item))
         .route(AtLeast(Admin), routes!(cancel_work_item))
@@ -104,6 +110,19 @@ async fn create_work_item(
     write.commit(StatusCode::CREATED, made).await
 }
 
+/// The work item of a run, if the key may see the run.
+async fn reach(
+    db: &mut PgConnection,
+    caller: &Caller,
+    run: WorkflowId,
+    id: WorkItemId,
+) -> Result<WorkItem, Error> {
+    let tenant = caller.tenant();
+    let workspaces = caller.workspace_filter();
+    workflows::must_reach(db, tenant, run, workspaces.as_deref()).await?;
+    store::read(db, tenant, run, id).await
+}
+
 /// What is shown of a work item.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -124,9 +143,7 @@ async fn get_work_item(
 ) -> Result<Reply<WorkItem>, Error> {
     let mut db = app.db.reader().await?;
     let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
-    let mut item = store::read(&mut db, tenant, run, id).await?;
+    let mut item = reach(&mut db, &caller, run, id).await?;
     if query.include_children.unwrap_or(false) {
         let filter = store::Filter {
             parents: Some(vec![id.uuid()]),
@@ -160,22 +177,30 @@ async fn list_work_item_tasks(
 ) -> Result<Reply<Vec<Task>>, Error> {
     let mut db = app.db.reader().await?;
     let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
-    store::read(&mut db, tenant, run, id).await?;
+    reach(&mut db, &caller, run, id).await?;
     let ids = store::tasks_of(&mut db, tenant, id, TASKS_MAX).await?;
     let ids: Vec<Uuid> = ids.into_iter().map(|(task, _)| task.uuid()).collect();
     Reply::ok(tasks::by_ids(&mut db, tenant, &ids).await?)
 }
 
-/// How many events are shown.
+/// How many of the last ones are shown.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct LimitQuery {
-    /// How many events, 1 to 500; 100 unless given.
+    /// How many, 1 to 500; 100 unless given.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
+}
+
+impl LimitQuery {
+    fn limit(&self) -> Result<i64, Error> {
+        let limit = self.limit.unwrap_or(100);
+        if !(1..=MEMORY_CHANGES_MAX).contains(&limit) {
+            return Err(Error::invalid("limit must be between 1 and 500"));
+        }
+        Ok(limit)
+    }
 }
 
 /// Lists the last events of a work item and its tasks, newest first.
@@ -187,16 +212,43 @@ async fn list_work_item_events(
     Path((run, id)): Path<(WorkflowId, WorkItemId)>,
     Query(query): Query<LimitQuery>,
 ) -> Result<Reply<Vec<Event>>, Error> {
-    let limit = query.limit.unwrap_or(100);
-    if !(1..=500).contains(&limit) {
-        return Err(Error::invalid("limit must be between 1 and 500"));
-    }
+    let limit = query.limit()?;
     let mut db = app.db.reader().await?;
     let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
-    store::read(&mut db, tenant, run, id).await?;
+    reach(&mut db, &caller, run, id).await?;
     Reply::ok(events::last_of_item(&mut db, tenant, run, id, limit).await?)
+}
+
+/// Reads what is remembered in the name of a work item: its values in the memory of the workspace.
+#[utoipa::path(get, path = "/api/v1/workflows/{workflow_id}/work-items/{work_item_id}/memory",
+               responses((status = 200, body = Envelope<WorkItemMemory>)))]
+async fn get_work_item_memory(
+    State(app): State<App>,
+    caller: Caller,
+    Path((run, id)): Path<(WorkflowId, WorkItemId)>,
+) -> Result<Reply<WorkItemMemory>, Error> {
+    let mut db = app.db.reader().await?;
+    let tenant = caller.tenant();
+    reach(&mut db, &caller, run, id).await?;
+    let entries = workspaces::entries_of_item(&mut db, tenant, id).await?;
+    Reply::ok(WorkItemMemory { entries })
+}
+
+/// Lists what was remembered and forgotten in the name of a work item, newest first.
+#[utoipa::path(get, path = "/api/v1/workflows/{workflow_id}/work-items/{work_item_id}/memory/history",
+               params(LimitQuery), responses((status = 200, body = Envelope<WorkItemMemoryHistory>)))]
+async fn get_work_item_memory_history(
+    State(app): State<App>,
+    caller: Caller,
+    Path((run, id)): Path<(WorkflowId, WorkItemId)>,
+    Query(query): Query<LimitQuery>,
+) -> Result<Reply<WorkItemMemoryHistory>, Error> {
+    let limit = query.limit()?;
+    let mut db = app.db.reader().await?;
+    let tenant = caller.tenant();
+    reach(&mut db, &caller, run, id).await?;
+    let history = workspaces::changes_of_item(&mut db, tenant, id, limit).await?;
+    Reply::ok(WorkItemMemoryHistory { history })
 }
 
 /// Tells why a work item does not go on, and what to do about it.
@@ -209,9 +261,7 @@ async fn explain_work_item(
 ) -> Result<Reply<RunWhy>, Error> {
     let mut db = app.db.reader().await?;
     let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
-    let item = store::read(&mut db, tenant, run, id).await?;
+    let item = reach(&mut db, &caller, run, id).await?;
     Reply::ok(workflows::explain_item(&mut db, tenant, &item).await?)
 }
 
@@ -239,6 +289,19 @@ async fn skip_work_item(
     let (mut write, body) = command.begin(&app).await?;
     let task = steer::skip_work_item(&mut write, run, id, body).await?;
     write.commit(StatusCode::OK, task).await
+}
+
+/// Answers the calls for help of a work item: whatever its tasks ask.
+#[utoipa::path(post, path = "/api/v1/workflows/{workflow_id}/work-items/{work_item_id}/resolve-escalation",
+               request_body = ResolveWorkItemEscalation, responses((status = 200, body = Envelope<WorkItem>)))]
+async fn resolve_work_item_escalation(
+    State(app): State<App>,
+    Path((run, id)): Path<(WorkflowId, WorkItemId)>,
+    command: Command<ResolveWorkItemEscalation>,
+) -> Result<Reply<WorkItem>, Error> {
+    let (mut write, body) = command.begin(&app).await?;
+    let item = resolve::resolve_work_item_escalation(&mut write, run, id, body).await?;
+    write.commit(StatusCode::OK, item).await
 }
 
 /// Begins no task of a work item any more. What runs goes on.

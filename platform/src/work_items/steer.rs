@@ -73,7 +73,8 @@ pub(super) async fn cancel_work_item(
     finish(write, &open, &item, "work_item.cancelled").await
 }
 
-async fn finish(
+/// A work item was changed: its run goes on.
+pub(super) async fn finish(
     write: &mut Write,
     open: &OpenRun,
     item: &WorkItem,

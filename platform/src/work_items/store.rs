@@ -1,8 +1,8 @@
 //! Every statement that writes work items, and those that read them.
 
 use protocol::{
-    BlockedState, BranchStatus, JsonObject, Priority, TaskId, TaskState, TenantId, WorkItem,
-    WorkItemId, WorkflowId,
+    BlockedState, BranchStatus, EscalationStatus, JsonObject, Priority, TaskId, TaskState,
+    TenantId, WorkItem, WorkItemId, WorkflowId,
 };
 use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
@@ -41,6 +41,7 @@ struct Row {
     open_task_count: i64,
     children_count: i64,
     children_completed: i64,
+    asks_for_help: bool,
 }
 
 impl TryFrom<Row> for WorkItem {
@@ -73,6 +74,7 @@ impl TryFrom<Row> for WorkItem {
             next_expected_action: row.next_expected_action,
             blocked_state: row.blocked_state.map(|_| BlockedState::Blocked),
             blocked_reason: row.blocked_reason,
+            escalation_status: row.asks_for_help.then_some(EscalationStatus::Open),
             rework_count: row.rework_count,
             priority: Priority::from_rank(row.priority),
             notes: row.notes,
@@ -121,7 +123,9 @@ pub(super) async fn list(
                   i.blocked_state, i.blocked_reason, i.rework_count, i.priority, i.notes, i.created_by,
                   i.metadata::text as "metadata!", i.pause_requested_at, i.cancel_requested_at, i.completed_at,
                   i.created_at, i.updated_at, t.total as "task_count!", t.total - t.ended as "open_task_count!",
-                  c.total as "children_count!", c.completed as "children_completed!"
+                  c.total as "children_count!", c.completed as "children_completed!",
+                  exists (select from task_parked p
+                          where p.tenant_id = $1 and p.work_item_id = i.id and p.state = 'escalated') as "asks_for_help!"
            from (
                select * from work_items i
                where i.tenant_id = $1 and i.workflow_id = $2
@@ -503,6 +507,55 @@ pub(super) async fn first_in_need(
     .fetch_optional(db)
     .await?;
     Ok(found.map(Into::into))
+}
+
+/// The tasks of a work item that ask for help, in their order.
+pub(super) async fn asking_for_help(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkItemId,
+) -> Result<Vec<TaskId>, Error> {
+    let found = sqlx::query_scalar!(
+        "select task_id from task_parked
+         where tenant_id = $1 and work_item_id = $2 and state = 'escalated'
+         order by task_id",
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(found.into_iter().map(Into::into).collect())
+}
+
+/// Where a task is looked for: in a run, and in one of its work items if one is named.
+pub(super) type TaskPlace = (WorkflowId, Option<WorkItemId>, TaskId);
+
+/// Refuses a task that is not in this place, or not for a key restricted to these workspaces.
+pub(super) async fn must_contain(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    (run, item, task): TaskPlace,
+    workspaces: Option<&[Uuid]>,
+) -> Result<(), Error> {
+    let is_there = sqlx::query_scalar!(
+        r#"select exists (
+               select from tasks
+               where tenant_id = $1 and id = $2 and workflow_id = $3
+                 and ($4::uuid is null or work_item_id = $4)
+                 and ($5::uuid[] is null or workspace_id = any($5))
+           ) as "is_there!""#,
+        tenant.uuid(),
+        task.uuid(),
+        run.uuid(),
+        item.map(WorkItemId::uuid),
+        workspaces as Option<&[Uuid]>,
+    )
+    .fetch_one(db)
+    .await?;
+    match is_there {
+        true => Ok(()),
+        false => Err(Error::not_found("task", task)),
+    }
 }
 
 /// Whether a task of a work item is open.

@@ -30,8 +30,8 @@ struct Answer<'a> {
     reason: String,
 }
 
-/// Decides what a step asks.
-pub(super) async fn decide_step(
+/// Decides what a step asks. In a paused run the answer is noted, and what needs it starts when it is resumed.
+pub(crate) async fn decide_step(
     write: &mut Write,
     run: WorkflowId,
     step: &str,
@@ -40,7 +40,7 @@ pub(super) async fn decide_step(
     check_note("comment", body.comment.as_deref())?;
     let tenant = write.caller().tenant();
     let workspaces = write.caller().workspace_filter();
-    let open = store::lock_open_run(write.conn(), tenant, run, workspaces.as_deref()).await?;
+    store::lock_open_run(write.conn(), tenant, run, workspaces.as_deref()).await?;
     if step.contains('\0') {
         return Err(Error::not_found("step", step.escape_default()));
     }
@@ -60,15 +60,6 @@ pub(super) async fn decide_step(
         .current_state(asked.state)
         .into());
     };
-    if open.is_paused {
-        return Err(Refused::new(
-            ErrorCode::Conflict,
-            format!("workflow {run} is paused: resume it before deciding"),
-        )
-        .reason(ReasonCode::StateChanged)
-        .current_state("paused")
-        .into());
-    }
     let question: Value = serde_json::from_str(&question)?;
     let fields = match body.fields {
         Some(given) => fitting(&question["fields"], Value::Object(given.members()))?,
@@ -177,6 +168,7 @@ pub async fn expire_approvals(app: App) -> Result<Turn, Error> {
             reason: "nobody decided in time".to_owned(),
         };
         end(&mut tx, tenant, run, &step, answer, None).await?;
+        tx.count(metrics::counter!("stint_approvals_expired_total"));
         tx.commit(&app).await?;
         changed += 1;
     }

@@ -82,3 +82,19 @@ pub(crate) async fn delete_of_workspace(
     }
     remove(tx, tenant, &runs).await
 }
+
+/// Deletes the runs of all versions of a playbook, all of which have ended.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn delete_of_playbooks(
+    tx: &mut Tx,
+    tenant: TenantId,
+    slug: &str,
+) -> Result<(), Error> {
+    let runs = store::lock_of_playbooks(tx.conn(), tenant, slug).await?;
+    if runs.is_empty() {
+        return Ok(());
+    }
+    remove(tx, tenant, &runs).await
+}

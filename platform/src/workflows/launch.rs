@@ -183,6 +183,9 @@ pub(super) async fn begin(
         let data = json!({ "stage_name": first.name });
         tell(write, id, "stage.started", data).await?;
     }
+    write
+        .tx()
+        .count(metrics::counter!("stint_runs_launched_total"));
     engine::go_on(write.tx(), tenant, id).await?;
     if definition.graph().is_none() {
         let created = Wake::new("workflow.created", "the run was launched", json!({}));

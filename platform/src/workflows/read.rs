@@ -137,7 +137,7 @@ pub(crate) async fn orchestration_of(
         .unwrap_or_default())
 }
 
-/// The column of what is being worked on, on the board that runs of a version have.
+/// The column in which the work items of runs of a version are worked on.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,15 +1,23 @@
 //! What a workspace remembers: values under keys, limited as a whole.
 
-use protocol::{ErrorCode, ReasonCode, RememberInWorkspace, TenantId, Workspace, WorkspaceId};
+use protocol::{
+    ErrorCode, MemoryAction, ReasonCode, RememberInWorkspace, TenantId, Workspace, WorkspaceId,
+};
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::{MEMORY_BYTES_MAX, must_be_visible, no_such_workspace, store, tell};
+use super::{MEMORY_BYTES_MAX, memory_store, must_be_visible, no_such_workspace, store, tell};
 use crate::error::{Error, Refused};
 use crate::http::{Write, check_length, refuse_secrets};
+use crate::work_items;
 
 /// Characters of a key.
 const KEY_CHARS_MAX: usize = 255;
+/// Bytes of a value that the history of a work item keeps; of larger ones it keeps the size.
+const HISTORY_VALUE_BYTES_MAX: usize = 8 * 1024;
+/// Changes that are kept of a work item: as many as can be asked for.
+pub(crate) const CHANGES_MAX: i64 = 500;
 
 /// Remembers a value under a key, in place of what was there.
 ///
@@ -30,15 +38,23 @@ pub(crate) async fn remember(
     let found = store::lock(write.conn(), caller.tenant(), id).await?;
     found.ok_or_else(|| no_such_workspace(id))?;
     let bytes = size_of(&wanted.key, text);
-    store::remember(
-        write.conn(),
-        caller.tenant(),
-        id,
-        &[(&wanted.key, text, bytes)],
-    )
-    .await?;
+    let item = wanted.work_item_id;
+    if let Some(item) = item {
+        work_items::lock_in_workspace(write.conn(), caller.tenant(), item, id).await?;
+    }
+    let entries = [(wanted.key.as_str(), text, bytes)];
+    memory_store::remember(write.conn(), caller.tenant(), id, &entries, item).await?;
     check_room(write.conn(), caller.tenant(), id).await?;
-    let data = json!({ "key": wanted.key, "size_bytes": bytes });
+    if let Some(item) = item {
+        let change = memory_store::Change {
+            key: &wanted.key,
+            action: MemoryAction::Remembered,
+            value: Some(text).filter(|text| text.len() <= HISTORY_VALUE_BYTES_MAX),
+            size_bytes: bytes,
+        };
+        note(write, item.uuid(), change).await?;
+    }
+    let data = json!({ "key": wanted.key, "size_bytes": bytes, "work_item_id": item });
     tell(write.tx(), &caller, "workspace.memory_updated", id, data).await?;
     let changed = store::read(write.conn(), caller.tenant(), id).await?;
     changed.ok_or_else(|| no_such_workspace(id))
@@ -61,15 +77,37 @@ pub(crate) async fn forget(
     }
     let found = store::lock(write.conn(), caller.tenant(), id).await?;
     found.ok_or_else(|| no_such_workspace(id))?;
-    if !store::forget(write.conn(), caller.tenant(), id, key).await? {
+    let Some(forgotten) = memory_store::forget(write.conn(), caller.tenant(), id, key).await?
+    else {
         let message = format!("workspace {id} remembers nothing under {key:?}");
         let hint = "GET /api/v1/workspaces/{workspace_id} shows what it remembers";
         return Err(Refused::new(ErrorCode::NotFound, message).hint(hint).into());
+    };
+    if let Some(item) = forgotten.work_item_id {
+        let change = memory_store::Change {
+            key,
+            action: MemoryAction::Forgotten,
+            value: None,
+            size_bytes: forgotten.size_bytes,
+        };
+        note(write, item, change).await?;
     }
-    let data = json!({ "key": key });
+    let data = json!({ "key": key, "work_item_id": forgotten.work_item_id });
     tell(write.tx(), &caller, "workspace.memory_deleted", id, data).await?;
     let changed = store::read(write.conn(), caller.tenant(), id).await?;
     changed.ok_or_else(|| no_such_workspace(id))
+}
+
+/// Notes a change in the history of a work item.
+async fn note(
+    write: &mut Write,
+    item: Uuid,
+    change: memory_store::Change<'_>,
+) -> Result<(), Error> {
+    let caller = write.caller();
+    let (tenant, actor) = (caller.tenant(), (caller.scope().as_str(), caller.actor()));
+    memory_store::note_change(write.conn(), tenant, item, actor, change, CHANGES_MAX).await?;
+    Ok(())
 }
 
 /// Remembers what a new workspace begins with.
@@ -95,7 +133,7 @@ pub(super) async fn fill(
         .iter()
         .map(|(key, text)| (*key, text.as_str(), size_of(key, text)))
         .collect();
-    store::remember(db, tenant, id, &rows).await?;
+    memory_store::remember(db, tenant, id, &rows, None).await?;
     check_room(db, tenant, id).await
 }
 
@@ -108,7 +146,7 @@ fn size_of(key: &str, value: &str) -> i32 {
 }
 
 async fn check_room(db: &mut PgConnection, tenant: TenantId, id: WorkspaceId) -> Result<(), Error> {
-    let bytes = store::memory_bytes(db, tenant, id).await?;
+    let bytes = memory_store::memory_bytes(db, tenant, id).await?;
     if bytes <= MEMORY_BYTES_MAX {
         return Ok(());
     }

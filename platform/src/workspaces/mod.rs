@@ -8,11 +8,14 @@
 mod change;
 mod delete;
 mod memory;
+mod memory_store;
 mod routes;
 mod settings;
 mod store;
 
+pub(crate) use memory::CHANGES_MAX as MEMORY_CHANGES_MAX;
 pub(crate) use memory::{forget, remember};
+pub(crate) use memory_store::{changes_of_item, entries_of_item};
 pub use routes::routes;
 
 use protocol::{EntityType, JsonObject, WorkspaceId};

@@ -6,7 +6,7 @@ use super::{Client, Filters, Result, data, whole};
 use crate::{Approval, ApprovalDecided, DecideApproval, Page};
 
 impl Client {
-    /// Lists what waits for a person, the oldest first. Filters: `kind`, `workflow_id`, `page`, `per_page`.
+    /// Lists what waits for a person, the oldest first. Filters: `kind`, `workflow_id`, `workspace_id`, `page`, `per_page`.
     pub async fn list_approvals(&self, filters: Filters<'_>) -> Result<Page<Approval>> {
         whole(self.get("/api/v1/approvals").query(filters)).await
     }

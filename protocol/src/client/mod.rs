@@ -21,6 +21,7 @@ mod sse;
 mod system;
 mod tasks;
 mod tenants;
+mod work_item_tasks;
 mod work_items;
 mod workers;
 mod workflows;
@@ -37,6 +38,7 @@ use serde::de::DeserializeOwned;
 pub use error::ClientError;
 pub use orchestrator::Steering;
 pub use sse::{EntryStream, Streamed};
+pub use work_item_tasks::TaskPlace;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,8 +2,9 @@
 
 use super::{Client, Filters, Result, data, done, whole};
 use crate::{
-    ArchivePlaybook, CreatePlaybook, Page, Playbook, PlaybookComparison, PlaybookDeleteImpact,
-    PlaybookId, PlaybookValidation, PublishPlaybook, UpdatePlaybook, ValidatePlaybook,
+    ArchivePlaybook, CreatePlaybook, DeletedPlaybookFamily, Page, Playbook, PlaybookComparison,
+    PlaybookDeleteImpact, PlaybookId, PlaybookValidation, PublishPlaybook, UpdatePlaybook,
+    ValidatePlaybook,
 };
 
 impl Client {
@@ -94,5 +95,9 @@ impl Client {
     /// Deletes one version.
     pub async fn delete_playbook(&self, id: PlaybookId) -> Result<()> {
         done(self.delete(&format!("/api/v1/playbooks/{id}"))).await
+    }
+    /// Deletes all versions of a playbook, with their runs.
+    pub async fn delete_playbook_family(&self, id: PlaybookId) -> Result<DeletedPlaybookFamily> {
+        data(self.delete(&format!("/api/v1/playbooks/{id}/permanent"))).await
     }
 }

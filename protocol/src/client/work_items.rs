@@ -2,8 +2,9 @@
 
 use super::{Client, Filters, Result, data};
 use crate::{
-    Bare, CreateWorkItem, Event, RetryTask, RunWhy, SkipTask, Task, UpdateWorkItem, WorkItem,
-    WorkItemId, WorkItems, WorkflowId,
+    Bare, CreateWorkItem, Event, ResolveWorkItemEscalation, RetryTask, RunWhy, SkipTask, Task,
+    UpdateWorkItem, WorkItem, WorkItemId, WorkItemMemory, WorkItemMemoryHistory, WorkItems,
+    WorkflowId,
 };
 
 fn path(run: WorkflowId, id: WorkItemId, rest: &str) -> String {
@@ -91,6 +92,35 @@ impl Client {
         skip: &SkipTask,
     ) -> Result<Task> {
         data(self.post(&path(run, id, "/skip"), skip)).await
+    }
+
+    /// Answers the calls for help of a work item.
+    pub async fn resolve_work_item_escalation(
+        &self,
+        run: WorkflowId,
+        id: WorkItemId,
+        body: &ResolveWorkItemEscalation,
+    ) -> Result<WorkItem> {
+        data(self.post(&path(run, id, "/resolve-escalation"), body)).await
+    }
+
+    /// Reads what is remembered in the name of a work item.
+    pub async fn get_work_item_memory(
+        &self,
+        run: WorkflowId,
+        id: WorkItemId,
+    ) -> Result<WorkItemMemory> {
+        data(self.get(&path(run, id, "/memory"))).await
+    }
+
+    /// Lists what was remembered and forgotten in the name of a work item. Filters: `limit`.
+    pub async fn get_work_item_memory_history(
+        &self,
+        run: WorkflowId,
+        id: WorkItemId,
+        filters: Filters<'_>,
+    ) -> Result<WorkItemMemoryHistory> {
+        data(self.get(&path(run, id, "/memory/history")).query(filters)).await
     }
 
     /// Pauses a work item.

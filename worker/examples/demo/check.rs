@@ -10,7 +10,6 @@ use stint_protocol::client::Client;
 use stint_protocol::{TaskId, TaskState};
 use tokio::time::sleep;
 
-use crate::job::Job;
 use crate::patiently;
 
 /// How long to look again before a difference counts: readers see what is settled.
@@ -19,16 +18,16 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// The lines of an attempt.
 type Lines = BTreeMap<(TaskId, i32), Vec<String>>;
 
-/// Tells what was found, and whether it is as it must be.
+/// Tells what was found about these tasks since `begin`, and whether it is as it must be.
 pub(crate) async fn check(
     client: &Client,
-    job: &Job,
+    tasks: &[TaskId],
     begin: &str,
     printed: &Path,
 ) -> anyhow::Result<bool> {
     let deadline = Instant::now() + SETTLE;
     loop {
-        let (faults, summary) = look(client, job, begin, printed).await?;
+        let (faults, summary) = look(client, tasks, begin, printed).await?;
         if faults.is_empty() {
             println!("{summary}");
             println!("Check passed.");
@@ -48,7 +47,7 @@ pub(crate) async fn check(
 
 async fn look(
     client: &Client,
-    job: &Job,
+    tasks: &[TaskId],
     begin: &str,
     printed: &Path,
 ) -> anyhow::Result<(Vec<String>, String)> {
@@ -57,12 +56,12 @@ async fn look(
     let completions = completions(client, begin).await?;
     let mut printed = noted_lines(printed)?;
     let mut received = received_lines(client).await?;
-    let ours: std::collections::HashSet<TaskId> = job.tasks.iter().copied().collect();
+    let ours: std::collections::HashSet<TaskId> = tasks.iter().copied().collect();
     printed.retain(|(task, _), _| ours.contains(task));
     received.retain(|(task, _), _| ours.contains(task));
 
     let (mut completed, mut accepted_lines, mut attempts_max) = (0, 0, 0);
-    for id in &job.tasks {
+    for id in tasks {
         match states.get(id) {
             Some(TaskState::Completed) => completed += 1,
             state => faults.push(format!("task {id} is {state:?}")),
@@ -105,7 +104,7 @@ async fn look(
         "{completed} of {} tasks are completed, each move seen once; {accepted_lines} log lines of accepted \
          attempts; {superseded} attempts that were lost on the way left {} lines; at most {attempts_max} \
          attempts a task.",
-        job.tasks.len(),
+        tasks.len(),
         all_lines - accepted_lines,
     );
     Ok((faults, summary))

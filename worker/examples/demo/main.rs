@@ -189,7 +189,7 @@ async fn run_job(client: &Client, run: &Run) -> anyhow::Result<bool> {
     println!("{}", screen::result(&totals));
     let is_complete = totals.state == TaskState::Completed;
     if run.check {
-        return check::check(client, &job, &begin, &run.printed).await;
+        return check::check(client, &job.tasks, &begin, &run.printed).await;
     }
     Ok(is_complete)
 }

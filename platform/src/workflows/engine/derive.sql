@@ -31,10 +31,13 @@ select w.id, w.kind, w.name, w.state as "state!", w.playbook_id, w.parent_workfl
                            or exists (select from task_parked k where k.tenant_id = $1 and k.task_id = b.task_id))
                 )
                then 'active'
-           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
+           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is not null)
                 and not (o.has_orchestrator
                          and exists (select from workflow_stages g where g.tenant_id = $1 and g.workflow_id = w.id and g.completed_at is null))
                then 'completed'
+           -- All of its work was called off, and so is the run.
+           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
+               then 'cancelled'
            else 'pending'
        end as "derived!",
        failed.step_id as "failed_step?", failed.state as "failed_state?", failed.error as "failed_error?"

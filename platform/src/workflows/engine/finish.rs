@@ -21,6 +21,9 @@ impl Pass<'_> {
         let mut tally: BTreeMap<(Uuid, String), (i32, i32)> = BTreeMap::new();
         for row in &rows {
             self.touch(row.workflow_id);
+            let counter =
+                metrics::counter!("stint_steps_ended_total", "state" => row.state.clone());
+            self.tx.count(counter);
             if !row.releases {
                 continue;
             }
@@ -165,6 +168,10 @@ impl Pass<'_> {
                 state,
             };
             activations::child_ended(self.tx, self.tenant, parent.into(), child).await?;
+        }
+        if state.is_final() {
+            let counter = metrics::counter!("stint_runs_ended_total", "state" => state.as_str());
+            self.tx.count(counter);
         }
         if state.is_final() && derived.kind == "orchestrated" {
             activations::run_ended(self.tx, self.tenant, run.into()).await?;

@@ -2,6 +2,7 @@
 
 use protocol::{TenantId, WorkflowId};
 use sqlx::PgConnection;
+use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -97,6 +98,61 @@ pub(in crate::workflows) async fn question(
     )
     .fetch_optional(db)
     .await?)
+}
+
+/// A step that asks a person, as the inbox shows it.
+pub(crate) struct AskingStep {
+    pub(crate) workflow_id: Uuid,
+    pub(crate) workspace_id: Uuid,
+    pub(crate) step_id: String,
+    pub(crate) stage_name: Option<String>,
+    pub(crate) work_item_id: Uuid,
+    /// What it asks, as JSON text.
+    pub(crate) question: String,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+}
+
+/// The steps that ask a person, among those that made these work items.
+pub(crate) async fn asking_steps(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    items: &[Uuid],
+) -> Result<Vec<AskingStep>, Error> {
+    Ok(sqlx::query_as!(
+        AskingStep,
+        r#"select s.workflow_id, w.workspace_id, s.step_id, s.stage_name, s.work_item_id as "work_item_id!",
+                  s.question::text as "question!", s.started_at as "started_at!", s.expires_at
+           from workflow_steps s
+           join workflows w on w.tenant_id = $1 and w.id = s.workflow_id
+           where s.tenant_id = $1 and s.work_item_id = any($2) and s.state = 'waiting'"#,
+        tenant.uuid(),
+        items,
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// The step that made a work item, for a key that may be restricted to workspaces.
+pub(crate) async fn step_of_item(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    item: Uuid,
+    workspaces: Option<&[Uuid]>,
+) -> Result<(WorkflowId, String), Error> {
+    let found = sqlx::query!(
+        "select s.workflow_id, s.step_id
+         from workflow_steps s
+         join workflows w on w.tenant_id = $1 and w.id = s.workflow_id
+         where s.tenant_id = $1 and s.work_item_id = $2 and ($3::uuid[] is null or w.workspace_id = any($3))",
+        tenant.uuid(),
+        item,
+        workspaces as Option<&[Uuid]>,
+    )
+    .fetch_optional(db)
+    .await?;
+    let row = found.ok_or_else(|| Error::not_found("approval", item))?;
+    Ok((row.workflow_id.into(), row.step_id))
 }
 
 /// Questions whose time is over: their tenant, run and step.
@@ -303,6 +359,24 @@ pub(in crate::workflows) async fn open_step_of(
         item,
     )
     .fetch_optional(db)
+    .await?)
+}
+
+/// Locks the runs of all versions of a playbook, in the order of their ids.
+pub(in crate::workflows) async fn lock_of_playbooks(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    slug: &str,
+) -> Result<Vec<Uuid>, Error> {
+    Ok(sqlx::query_scalar!(
+        "select id from workflows
+         where tenant_id = $1 and playbook_id in (select id from playbooks where tenant_id = $1 and slug = $2)
+         order by id
+         for update",
+        tenant.uuid(),
+        slug,
+    )
+    .fetch_all(db)
     .await?)
 }
 

@@ -248,7 +248,6 @@ pub(crate) struct OpenRun {
     pub(crate) playbook_id: Uuid,
     pub(crate) workspace_id: Uuid,
     pub(crate) name: String,
-    pub(crate) is_paused: bool,
     /// Whether an orchestrator has said that it is over.
     pub(crate) is_closed: bool,
     pub(crate) settings_revision: i32,
@@ -266,7 +265,7 @@ pub(crate) async fn lock_open_run(
 ) -> Result<OpenRun, Error> {
     let found = sqlx::query_as!(
         OpenRun,
-        r#"select id, state, kind, playbook_id, workspace_id, name, pause_requested_at is not null as "is_paused!", closed_at is not null as "is_closed!", settings_revision
+        r#"select id, state, kind, playbook_id, workspace_id, name, closed_at is not null as "is_closed!", settings_revision
            from workflows
            where tenant_id = $1 and id = $2 and ($3::uuid[] is null or workspace_id = any($3))
            for no key update"#,

@@ -1,8 +1,12 @@
 //! Work items of orchestrated runs: people make them, and tasks in them.
 
+mod memory;
+mod nested;
+
 use serde_json::json;
 use stint_protocol::{
-    Bare, BranchStatus, CreateTask, CreateWorkItem, ReasonCode, RetryTask, RunWhyReason, StepState,
+    AgentEscalate, Bare, BranchStatus, CreateTask, CreateWorkItem, EscalationAction,
+    EscalationStatus, ReasonCode, ResolveWorkItemEscalation, RetryTask, RunWhyReason, StepState,
     TaskState, UpdateWorkItem, WorkItem, WorkItemId, WorkItems, WorkflowId, WorkflowState,
 };
 use stint_tests::{TestPlatform, new_task, refused_because, status_of, test};
@@ -226,6 +230,35 @@ fn a_cancelled_work_item_ends_its_tasks_and_the_step_that_made_it() {
 }
 
 #[test]
+fn a_run_whose_last_work_item_is_called_off_is_called_off_unless_something_was_done() {
+    test(async |t| {
+        for (is_one_done, state) in [
+            (false, WorkflowState::Cancelled),
+            (true, WorkflowState::Completed),
+        ] {
+            let run = orchestrated(t).await;
+            let (one, two) = (make(t, run, "One").await, make(t, run, "Two").await);
+            let cancel = async |item| {
+                t.admin()
+                    .cancel_work_item(run, item, &Bare::default())
+                    .await
+            };
+            match is_one_done {
+                true => {
+                    move_to(t, &one, "done").await;
+                }
+                false => {
+                    cancel(one.id).await.expect("it is called off");
+                }
+            }
+            assert_eq!(t.run_state(run).await, WorkflowState::Active);
+            cancel(two.id).await.expect("it is called off");
+            assert_eq!(t.run_state(run).await, state);
+        }
+    });
+}
+
+#[test]
 fn a_work_item_is_retried_by_its_failed_task() {
     test(async |t| {
         let worker = t.worker("w1").capacity(50).await;
@@ -289,5 +322,71 @@ fn a_skipped_work_item_lets_its_run_go_on() {
         assert_eq!(t.step(id, "a").await.state, StepState::Completed);
         assert_eq!(worker.work_off(|_| json!({})).await, 1);
         assert_eq!(t.run_state(id).await, WorkflowState::Completed);
+    });
+}
+
+#[test]
+fn a_call_for_help_is_answered_by_the_work_item_whose_task_asks() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        let run = t.launch(json!({ "a": { "kind": "task" } })).await;
+        let (id, item) = (run.workflow.id, run.work_items[0].id);
+        let mut answer = ResolveWorkItemEscalation {
+            action: EscalationAction::UnblockSubject,
+            feedback: Some("the light one".to_owned()),
+            request_id: None,
+        };
+        let resolve = async |answer: &_| {
+            t.admin()
+                .resolve_work_item_escalation(id, item, answer)
+                .await
+        };
+        refused_because(resolve(&answer).await, ReasonCode::StateChanged);
+        let escalate = async || {
+            let a = worker.begin().await;
+            let help = AgentEscalate {
+                reason: "which blue?".to_owned(),
+                attempt: Some(a.attempt),
+                ..AgentEscalate::default()
+            };
+            worker
+                .agent
+                .agent_escalate_task(a.id, &help)
+                .await
+                .expect("a call for help");
+            a.id
+        };
+        let task = escalate().await;
+        let shown = t.admin().get_work_item(id, item, &[]).await.expect("it");
+        assert_eq!(shown.escalation_status, Some(EscalationStatus::Open));
+        answer.feedback = None;
+        assert_eq!(
+            status_of(resolve(&answer).await),
+            422,
+            "an answer has words"
+        );
+        answer.feedback = Some("the light one".to_owned());
+        let resolved = resolve(&answer).await.expect("an answer");
+        assert_eq!(resolved.escalation_status, None);
+        let context = t.task(task).await.context.members();
+        assert_eq!(context["escalation"]["instructions"], "the light one");
+
+        assert_eq!(escalate().await, task, "it goes on with a new attempt");
+        let dismissed = ResolveWorkItemEscalation {
+            action: EscalationAction::Dismiss,
+            feedback: None,
+            request_id: None,
+        };
+        resolve(&dismissed).await.expect("an answer");
+        assert_eq!(worker.begin().await.id, task);
+        let events = t
+            .admin()
+            .list_work_item_events(id, item, &[])
+            .await
+            .expect("events");
+        let resolved = events
+            .iter()
+            .filter(|event| event.event_type == "work_item.escalation_resolved");
+        assert_eq!(resolved.count(), 2);
     });
 }

@@ -42,6 +42,7 @@ const OWNERS: &[(&str, &str)] = &[
         "claim_requests platform_pulse task_gates task_leases task_parked task_queue task_results task_waiting",
     ),
     ("seal", "platform_facts"),
+    ("steering", "steering_messages steering_sessions"),
     ("tasks", "task_dependencies tasks"),
     ("tenants", "tenants"),
     ("work_items", "work_items"),
@@ -142,7 +143,7 @@ const LONG: &[(&str, usize)] = &[
     ("tests/api/claims.rs", 662),
     ("tests/api/operate.rs", 606),
     ("tests/api/reports.rs", 640),
-    ("tests/tidy.rs", 674),
+    ("tests/tidy.rs", 675),
 ];
 
 /// Files with a test that plain `cargo test` passes over: the body of a child process.

@@ -100,6 +100,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::activations::routes(),
         crate::gates::routes(),
         crate::orchestrator::routes(),
+        crate::steering::routes(),
         tasks::people_routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),

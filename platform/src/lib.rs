@@ -30,6 +30,7 @@ pub mod playbooks;
 pub mod queue;
 pub mod seal;
 pub mod start;
+pub mod steering;
 pub mod system;
 pub mod tasks;
 pub mod tenants;

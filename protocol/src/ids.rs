@@ -83,4 +83,6 @@ ids! {
     ActivationId;
     /// Names a request that a person look at a stage.
     GateId;
+    /// Names a conversation of operators with an orchestrator.
+    SteeringSessionId;
 }

@@ -323,50 +323,6 @@ pub struct OrchestrationState {
     pub orchestration_state: JsonObject,
 }
 
-/// Makes a work item of the run.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlanWorkItem {
-    /// For people.
-    #[schema(min_length = 1, max_length = 500)]
-    pub title: String,
-    /// Its stage; the current one unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 120)]
-    pub stage_name: Option<String>,
-    /// What it is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 4000)]
-    pub goal: Option<String>,
-    /// When it is done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 4000)]
-    pub acceptance_criteria: Option<String>,
-    /// The work item that it is a part of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent_work_item_id: Option<WorkItemId>,
-    /// Where it begins on the board; in the entry column unless given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub column_id: Option<String>,
-    /// The role that is responsible.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 120)]
-    pub owner_role: Option<String>,
-    /// How urgent it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub priority: Option<Priority>,
-    /// For people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 4000)]
-    pub notes: Option<String>,
-    /// Kept as given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metadata: Option<JsonObject>,
-    /// Makes the request safe to repeat.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-}
-
 /// Opens a work item again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stint_protocol::client::Steering;
 use stint_protocol::{
-    ClaimedTask, Guided, MutationOutcome, NotYetReason, PlanTask, PlanWorkItem, Task, WorkItem,
+    ClaimedTask, CreateWorkItem, Guided, MutationOutcome, NotYetReason, PlanTask, Task, WorkItem,
     WorkflowId,
 };
 use stint_tests::{TestPlatform, TestWorker};
@@ -81,7 +81,7 @@ impl Led {
 }
 
 /// A work item with nothing but a title.
-pub(crate) fn item(title: &str) -> PlanWorkItem {
+pub(crate) fn item(title: &str) -> CreateWorkItem {
     serde_json::from_value(json!({ "title": title })).unwrap()
 }
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
     ActivationId, CreateKey, CreateTenant, GateId, KeyId, PlaybookId, Scope, SignalType,
-    SignalWorker, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
+    SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
 };
 use stint_tests::{TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
@@ -41,6 +41,7 @@ pub(crate) struct Led {
     managed: TaskId,
     gate: GateId,
     activation: ActivationId,
+    session: SteeringSessionId,
     stage: String,
 }
 
@@ -63,7 +64,10 @@ impl Led {
         let managed = steer.plan_task(&plan).await.unwrap().result.unwrap();
         let request = serde_json::from_value(json!({ "summary": "Look" })).unwrap();
         let gate = steer.request_gate(&stage, &request).await.unwrap();
+        let words = serde_json::from_value(json!({ "request": "Hurry" })).unwrap();
+        let steered = admin.steer_workflow(run, &words).await.unwrap();
         Self {
+            session: steered.steering_session_id,
             task: held.id,
             run,
             item: item.id,
@@ -84,6 +88,7 @@ impl Led {
             "gate_id" => self.gate.to_string(),
             "activation_id" => self.activation.to_string(),
             "stage_name" => self.stage.clone(),
+            "session_id" => self.session.to_string(),
             _ => return None,
         })
     }
@@ -174,7 +179,8 @@ impl World {
 
     /// The real thing for a parameter of the path of an operation.
     pub(crate) fn value_for(&self, operation: &Operation, parameter: &str) -> String {
-        let is_led = ["orchestrator", "activations", "gates"].contains(&operation.tag());
+        let is_led =
+            ["orchestrator", "activations", "gates", "steering"].contains(&operation.tag());
         let led = is_led.then(|| self.led.value_of(parameter)).flatten();
         led.unwrap_or_else(|| self.value_of(parameter))
     }

@@ -21,9 +21,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use stint_protocol::client::{Client, ClientError, Steering};
 use stint_protocol::{
-    AdvanceStage, CompleteWorkItem, CompleteWorkflow, GateStatus, Guided, JsonObject,
-    MutationOutcome, PlanTask, PlanWorkItem, RequestChanges, RequestGate, StageGate, Task,
-    TaskState, WorkItem, WorkflowDetail, WorkflowId,
+    AdvanceStage, CompleteWorkItem, CompleteWorkflow, CreateWorkItem, GateStatus, Guided,
+    JsonObject, MutationOutcome, PlanTask, RequestChanges, RequestGate, StageGate, Task, TaskState,
+    WorkItem, WorkflowDetail, WorkflowId,
 };
 use stint_worker::{Failure, Match, Shutdown, TaskRun, Worker};
 
@@ -182,7 +182,7 @@ impl Leader {
         if let Some(item) = known {
             return Ok(item.clone());
         }
-        let plan: PlanWorkItem = serde_json::from_value(json!({
+        let plan: CreateWorkItem = serde_json::from_value(json!({
             "title": title, "stage_name": stage, "request_id": self.request("item", title),
         }))?;
         patiently(|| self.steer.plan_work_item(&plan)).await.done()

@@ -44,6 +44,7 @@ mod wake;
 
 pub(crate) use advance::{finish, run_ended};
 pub use loops::{dispatch_activations, wake_idle_runs};
+pub(crate) use routes::no_orchestrator;
 pub use routes::routes;
 pub(crate) use store::{ActivationFilter, batch_of_task, list, open_batch};
 pub use wake::TaskWake;

@@ -4,8 +4,8 @@ use axum::extract::State;
 use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
-    CompleteWorkItem, CreateWorkItem, Envelope, Guided, JsonObject, NotYetReason, PlanWorkItem,
-    ReopenWorkItem, TaskId, UpdateWorkItem, WorkItem, WorkItemId,
+    CompleteWorkItem, CreateWorkItem, Envelope, Guided, JsonObject, NotYetReason, ReopenWorkItem,
+    TaskId, UpdateWorkItem, WorkItem, WorkItemId,
 };
 use serde_json::{Map, Value};
 use utoipa_axum::routes;
@@ -29,31 +29,17 @@ pub(super) fn add(table: Routes) -> Routes {
 }
 
 /// Makes a work item of the run.
-#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/work-items", params(AttemptQuery), request_body = PlanWorkItem,
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/work-items", params(AttemptQuery), request_body = CreateWorkItem,
                responses((status = 200, description = "Not yet", body = Envelope<Guided<WorkItem>>),
                          (status = 201, body = Envelope<Guided<WorkItem>>)))]
 async fn plan_work_item(
     State(app): State<App>,
     Path(task): Path<TaskId>,
     Query(query): Query<AttemptQuery>,
-    command: Command<PlanWorkItem>,
+    command: Command<CreateWorkItem>,
 ) -> Result<Reply<Guided<WorkItem>>, Error> {
     let (mut write, own, plan) = begin(&app, task, &query, command).await?;
-    let wanted = CreateWorkItem {
-        title: plan.title,
-        parent_work_item_id: plan.parent_work_item_id,
-        branch_key: None,
-        stage_name: plan.stage_name,
-        goal: plan.goal,
-        acceptance_criteria: plan.acceptance_criteria,
-        column_id: plan.column_id,
-        owner_role: plan.owner_role,
-        priority: plan.priority,
-        notes: plan.notes,
-        metadata: plan.metadata,
-        request_id: plan.request_id,
-    };
-    let done = work_items::create_work_item(&mut write, own.run, wanted).await;
+    let done = work_items::create_work_item(&mut write, own.run, plan).await;
     match done {
         Ok(item) => {
             write

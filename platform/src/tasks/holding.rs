@@ -50,9 +50,8 @@ pub(crate) async fn must_hold(
         (Verdict::Moved, Some(held)) => Ok(held),
         (Verdict::Absent, _) => Err(verdict::lease_lost(id, attempt, task.attempt, task.state)),
         (verdict, _) => {
-            verdict::tell(&report, verdict, Some(&task), TaskState::InProgress, |_| {
-                false
-            })?;
+            let wanted = TaskState::InProgress;
+            verdict::tell(&report, verdict, Some(task), wanted, |_| false)?;
             Err(anyhow::anyhow!("nobody can tell who holds task {id}").into())
         }
     }

@@ -232,14 +232,15 @@ fn check(body: &CreateTask) -> Result<(), Error> {
             "a task of a workflow belongs to one of its work items: name work_item_id",
         ));
     }
-    // These are named by ids, and there are none in this release.
-    for (what, id) in [
-        ("activation", body.activation_id.map(Uuid::from)),
-        ("handoff", body.subject_handoff_id),
-    ] {
-        if let Some(id) = id {
-            return Err(Error::not_found(what, id));
-        }
+    if body.activation_id.is_some() {
+        return Err(Error::field(
+            "activation_id",
+            "is noted by the platform, for the tasks that an orchestrator makes; leave it out",
+        ));
+    }
+    // They are named by ids, and there are none in this release.
+    if let Some(id) = body.subject_handoff_id {
+        return Err(Error::not_found("handoff", id));
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ mod orchestrator;
 mod people;
 mod playbooks;
 mod sse;
+mod steering;
 mod system;
 mod tasks;
 mod tenants;

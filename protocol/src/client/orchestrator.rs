@@ -6,11 +6,11 @@ use serde::de::DeserializeOwned;
 use super::{Client, Result, data};
 use crate::{
     Activation, AdvanceStage, AdvancedStage, ApproveOutput, ApproveTask, Bare, BudgetReport,
-    CancelTask, CheckpointActivation, CompleteWorkItem, CompleteWorkflow, EscalateToHuman, Guided,
-    LaunchChild, MemoryChanged, NoteContinuity, OrchestrationState, PlanTask, PlanWorkItem,
-    ReassignTask, RememberForRun, ReopenWorkItem, ReplaceInput, RequestChanges, RequestGate,
-    RetryTask, StageGate, Task, TaskId, UpdateWorkItem, WorkItem, WorkItemId, Workflow,
-    WorkflowDetail,
+    CancelTask, CheckpointActivation, CompleteWorkItem, CompleteWorkflow, CreateWorkItem,
+    EscalateToHuman, Guided, LaunchChild, MemoryChanged, NoteContinuity, OrchestrationState,
+    PlanTask, ReassignTask, RememberForRun, ReopenWorkItem, ReplaceInput, RequestChanges,
+    RequestGate, RetryTask, StageGate, Task, TaskId, UpdateWorkItem, WorkItem, WorkItemId,
+    Workflow, WorkflowDetail,
 };
 
 /// An orchestrator at work: everything is asked for under its task and its attempt.
@@ -117,7 +117,7 @@ impl Steering {
     }
 
     /// Makes a work item.
-    pub async fn plan_work_item(&self, plan: &PlanWorkItem) -> Result<Guided<WorkItem>> {
+    pub async fn plan_work_item(&self, plan: &CreateWorkItem) -> Result<Guided<WorkItem>> {
         self.send("work-items", plan).await
     }
 

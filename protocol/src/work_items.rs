@@ -75,6 +75,8 @@ words! {
         BlockedBy = "blocked_by",
         /// Nothing of it is open: somebody has to make work.
         NothingOpen = "nothing_open",
+        /// It waits for runs that it has launched.
+        WaitingForChildren = "waiting_for_children",
         /// Its orchestrator failed too often: a person is needed.
         OrchestratorFailed = "orchestrator_failed",
         /// Its orchestrator is woken when a pause is over.

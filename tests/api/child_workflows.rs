@@ -3,7 +3,7 @@
 use serde_json::json;
 use stint_protocol::{
     Bare, ChainWorkflow, CompleteWorkflow, LaunchChild, NotYetReason, PlaybookId, ReasonCode,
-    TaskState, WorkflowState,
+    RunWhyReason, TaskState, WorkflowState,
 };
 use stint_tests::{TestPlatform, refused_because, status_of, test};
 
@@ -49,6 +49,8 @@ fn the_end_of_a_child_wakes_the_orchestrator_of_its_parent_which_waits_for_it() 
             WorkflowState::Active,
             "its child is open"
         );
+        let why = t.admin().explain_workflow(led.run).await.unwrap();
+        assert_eq!(why.reason, RunWhyReason::WaitingForChildren);
         let worker = t
             .worker("builder")
             .capacity(9)

@@ -101,7 +101,16 @@ pub(super) async fn explain(
             } else {
                 let failed = steps(db, tenant, id, part, &["failed"]).await?;
                 let pending = steps(db, tenant, id, part, &["pending"]).await?;
-                if !failed.is_empty() {
+                let children = match item {
+                    None => store::open(db, tenant, id, None).await?.children,
+                    Some(_) => 0,
+                };
+                if children > 0 {
+                    why.reason = RunWhyReason::WaitingForChildren;
+                    why.message = format!(
+                        "it waits for {children} runs that it has launched: GET /api/v1/workflows?parent_workflow_id={id}"
+                    );
+                } else if !failed.is_empty() {
                     why.reason = RunWhyReason::StepFailed;
                     why.message = "a step of it has failed; retry its task".to_owned();
                     why.steps = failed;

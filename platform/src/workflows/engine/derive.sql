@@ -31,13 +31,16 @@ select w.id, w.kind, w.name, w.state as "state!", w.playbook_id, w.parent_workfl
                            or exists (select from task_parked k where k.tenant_id = $1 and k.task_id = b.task_id))
                 )
                then 'active'
-           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is not null)
+           -- Nothing of it is open. As long as there are stages, an orchestrator goes on, and says when it is over.
+           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
                 and not (o.has_orchestrator
                          and exists (select from workflow_stages g where g.tenant_id = $1 and g.workflow_id = w.id and g.completed_at is null))
-               then 'completed'
-           -- All of its work was called off, and so is the run.
-           when w.lifecycle = 'planned' and exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id)
-               then 'cancelled'
+               then case
+                        when exists (select from work_items i where i.tenant_id = $1 and i.workflow_id = w.id and i.completed_at is not null)
+                            then 'completed'
+                        -- All of its work was called off, and so is the run.
+                        else 'cancelled'
+                    end
            else 'pending'
        end as "derived!",
        failed.step_id as "failed_step?", failed.state as "failed_state?", failed.error as "failed_error?"

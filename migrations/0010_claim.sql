@@ -11,8 +11,12 @@ drop index task_leases_agent_slot;
 drop index task_leases_worker_slot;
 alter table task_leases drop column agent_slot, drop column worker_slot;
 alter table task_leases add column lease_no bigint not null default nextval('task_lease_no');
-create index task_leases_agent on task_leases (tenant_id, agent_id, lease_no);
-create index task_leases_worker on task_leases (tenant_id, worker_id, lease_no) where worker_id is not null;
+-- No index of these small tables begins with the tenant. Where few rows live the planner thinks that walking all
+-- of a tenant's costs no more than a look for one of them, and such a walk passes every dead entry.
+create index task_leases_agent on task_leases (agent_id, lease_no);
+create index task_leases_worker on task_leases (worker_id, lease_no) where worker_id is not null;
+alter table task_leases drop constraint task_leases_pkey, add primary key (task_id, tenant_id);
+alter table task_queue drop constraint task_queue_pkey, add primary key (task_id, tenant_id);
 
 -- Hands the next ready tasks of the wanted lanes to a batch of claimants, one each.
 --
@@ -49,11 +53,6 @@ declare
     known_verdicts text[];
     known_tasks uuid[];
     known_attempts int[];
-    -- Who got which task now.
-    got_places int[];
-    got_tasks uuid[];
-    regained_places int[];
-    regained_tasks uuid[];
     wanted int;
     spots tid[];
 begin
@@ -179,7 +178,11 @@ begin
             join (values (1), (2)) as m (nth) on m.nth = 1 or r.starts
             order by r.task_id, m.nth
         )
-        select array_agg(r.place), array_agg(r.task_id) into regained_places, regained_tasks from regained r;
+        select array_agg(case when r.place is not null then 'claimed' else u.verdict end order by u.place),
+               array_agg(coalesce(r.task_id, u.task_id) order by u.place)
+        into verdicts, known_tasks
+        from unnest(verdicts, known_tasks) with ordinality as u (verdict, task_id, place)
+        left join regained r on r.place = u.place;
     end if;
 
     if wanted > 0 then
@@ -207,6 +210,7 @@ begin
     end if;
 
     if cardinality(spots) > 0 then
+        return query
         with locked as materialized (
             select q.ctid as spot
             from task_queue q
@@ -221,71 +225,81 @@ begin
             returning q.*
         ),
         dealt as materialized (
-            select s.*, t.*
-            from (select q.*, row_number() over (order by q.priority, q.seq) as turn from taken q) t
+            select q.task_id, q.attempt + 1 as attempt, q.task_seq, q.retry_count, q.abandon_count, q.rework_count, q.lane,
+                   q.priority, q.seq, q.workspace_id, q.workflow_id, q.work_item_id, q.has_dependants, q.progress, c.*,
+                   case when c.starts then 'in_progress' else 'claimed' end as state,
+                   case when c.starts then moment end as started_at,
+                   moment + make_interval(secs => c.lease_seconds) as expires_at,
+                   nextval('task_lease_no') as lease_no,
+                   t.activation_id, t.title, t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.timeout_minutes,
+                   t.depends_on, t.settings, t.input, t.context, t.role_config, t.environment, t.metadata,
+                   t.is_orchestrator_task, t.has_output_schema, t.created_at
+            from (select q.*, row_number() over (order by q.priority, q.seq) as turn from taken q) q
             join (
                 select c.*, row_number() over (order by c.place) as turn
                 from unnest(verdicts, agents, workers, request_ids, lease_lengths, fences, starting, actor_types, actors) with ordinality
                      as c (verdict, agent_id, worker_id, request_id, lease_seconds, fenced, starts, actor_type, actor_id, place)
                 where c.verdict is null
-            ) s using (turn)
+            ) c using (turn)
+            cross join lateral (select t.* from tasks t where t.tenant_id = tenant and t.id = q.task_id limit 1) t
         ),
         leased as (
             insert into task_leases (
                 tenant_id, task_id, attempt, task_seq, retry_count, abandon_count, rework_count, lane, priority, seq,
                 workspace_id, workflow_id, work_item_id, has_dependants, state_changed_at, progress, state, agent_id, worker_id,
-                fenced, has_output_schema, lease_seconds, expires_at, deadline_at, claimed_at, started_at
+                lease_no, fenced, has_output_schema, lease_seconds, expires_at, deadline_at, claimed_at, started_at
             )
-            select tenant, d.task_id, d.attempt + 1, d.task_seq + case when d.starts then 2 else 1 end, d.retry_count,
+            select tenant, d.task_id, d.attempt, d.task_seq + case when d.starts then 2 else 1 end, d.retry_count,
                    d.abandon_count, d.rework_count, d.lane, d.priority, d.seq, d.workspace_id, d.workflow_id, d.work_item_id,
-                   d.has_dependants, moment, d.progress, case when d.starts then 'in_progress' else 'claimed' end,
-                   d.agent_id, d.worker_id, d.fenced, t.has_output_schema, d.lease_seconds,
-                   moment + make_interval(secs => d.lease_seconds), moment + make_interval(mins => t.timeout_minutes),
-                   moment, case when d.starts then moment end
+                   d.has_dependants, moment, d.progress, d.state, d.agent_id, d.worker_id, d.lease_no, d.fenced,
+                   d.has_output_schema, d.lease_seconds, d.expires_at, moment + make_interval(mins => d.timeout_minutes),
+                   moment, d.started_at
             from dealt d
-            cross join lateral (
-                select t.has_output_schema, t.timeout_minutes from tasks t where t.tenant_id = tenant and t.id = d.task_id limit 1
-            ) t
         ),
         remembered as (
             insert into claim_requests (tenant_id, agent_id, request_id, task_id, attempt, claimed_at)
-            select tenant, d.agent_id, d.request_id, d.task_id, d.attempt + 1, moment from dealt d where d.request_id is not null
+            select tenant, d.agent_id, d.request_id, d.task_id, d.attempt, moment from dealt d where d.request_id is not null
         ),
         told as (
             insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
-            select tenant, 'task.state_changed', 'task', d.task_id, d.actor_type, d.actor_id, d.task_seq + m.nth, d.attempt + 1,
+            select tenant, 'task.state_changed', 'task', d.task_id, d.actor_type, d.actor_id, d.task_seq + m.nth, d.attempt,
                    m.from_state, m.to_state, m.reason, d.fenced, d.workflow_id
             from dealt d
             join (values (1, 'ready', 'claimed', 'claim'), (2, 'claimed', 'in_progress', 'start')) as m (nth, from_state, to_state, reason)
               on m.nth = 1 or d.starts
         )
-        select array_agg(d.place), array_agg(d.task_id) into got_places, got_tasks from dealt d;
+        select d.place::int, 'claimed', cardinality(spots), least(living[d.place], d.lease_no), d.task_id, d.attempt, d.lane,
+               d.seq, d.state, d.retry_count, d.abandon_count, d.rework_count, d.agent_id, d.worker_id, moment, d.started_at,
+               d.expires_at, d.lease_seconds, d.progress::text, d.workflow_id, d.work_item_id, d.workspace_id,
+               d.activation_id, d.title, d.description, d.task_type, d.task_kind, d.role, d.stage_name, d.priority,
+               d.timeout_minutes, d.depends_on, d.settings::text, d.input::text, d.context::text, d.role_config::text,
+               d.environment::text, d.metadata::text, d.is_orchestrator_task, d.created_at
+        from dealt d;
     end if;
 
-    return query
-    select v.place, v.verdict, coalesce(cardinality(spots), 0), least(living[v.place], l.lease_no), v.task_id, coalesce(l.attempt, v.attempt),
-           l.lane, l.seq, l.state, l.retry_count, l.abandon_count, l.rework_count, l.agent_id, l.worker_id, l.claimed_at,
-           l.started_at, l.expires_at, l.lease_seconds, l.progress::text, t.workflow_id, t.work_item_id, t.workspace_id,
-           t.activation_id, t.title, t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.priority,
-           t.timeout_minutes, t.depends_on, t.settings::text, t.input::text, t.context::text, t.role_config::text,
-           t.environment::text, t.metadata::text, t.is_orchestrator_task, t.created_at
-    from (
-        select g.place, 'claimed' as verdict, g.task_id, null::int as attempt
-        from unnest(got_places || regained_places, got_tasks || regained_tasks) as g (place, task_id)
-        union all
-        select r.place::int, r.verdict, r.task_id, r.attempt
-        from unnest(verdicts, known_tasks, known_attempts) with ordinality as r (verdict, task_id, attempt, place)
-        where r.verdict <> 'regains'
-        union all
-        select 0, 'seen', null, null
-    ) v
-    left join lateral (
-        select l.* from task_leases l
-        where l.tenant_id = tenant and l.task_id = v.task_id and v.verdict <> 'spent'
-        limit 1
-    ) l on true
-    left join lateral (
-        select t.* from tasks t where t.tenant_id = tenant and t.id = l.task_id limit 1
-    ) t on true;
+    if num_nonnulls(variadic verdicts) > 0 then
+        return query
+        select v.place::int, v.verdict, coalesce(cardinality(spots), 0), living[v.place], v.task_id, coalesce(l.attempt, v.attempt),
+               l.lane, l.seq, l.state, l.retry_count, l.abandon_count, l.rework_count, l.agent_id, l.worker_id, l.claimed_at,
+               l.started_at, l.expires_at, l.lease_seconds, l.progress::text, t.workflow_id, t.work_item_id, t.workspace_id,
+               t.activation_id, t.title, t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.priority,
+               t.timeout_minutes, t.depends_on, t.settings::text, t.input::text, t.context::text, t.role_config::text,
+               t.environment::text, t.metadata::text, t.is_orchestrator_task, t.created_at
+        from unnest(verdicts, known_tasks, known_attempts) with ordinality as v (verdict, task_id, attempt, place)
+        left join lateral (
+            select l.* from task_leases l
+            where l.tenant_id = tenant and l.task_id = v.task_id and v.verdict <> 'spent'
+            limit 1
+        ) l on true
+        left join lateral (
+            select t.* from tasks t where t.tenant_id = tenant and t.id = l.task_id limit 1
+        ) t on true
+        where v.verdict is not null;
+    end if;
+
+    candidates := coalesce(cardinality(spots), 0);
+    place := 0;
+    verdict := 'seen';
+    return next;
 end
 $$;

@@ -114,6 +114,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
 /// A replica that is ready to serve.
 pub struct Platform {
     app: App,
+    routes: Router,
     outgoing: Outgoing,
     exits: Exits,
 }
@@ -158,6 +159,7 @@ impl Platform {
             tasks: TaskTracker::new(),
         }));
         Self {
+            routes: router(&app),
             app,
             outgoing,
             exits,
@@ -169,6 +171,12 @@ impl Platform {
         &self.app
     }
 
+    /// Puts something around every route, such as what a test wants to see of each answer.
+    pub fn map_routes(mut self, map: impl FnOnce(Router) -> Router) -> Self {
+        self.routes = map(self.routes);
+        self
+    }
+
     /// Serves until [`Parts::shutdown`] is cancelled, then finishes what runs within the grace.
     ///
     /// # Errors
@@ -176,6 +184,7 @@ impl Platform {
     pub async fn serve(self, listener: TcpListener, run_loops: RunLoops) -> anyhow::Result<()> {
         let Self {
             app,
+            routes,
             outgoing,
             exits,
         } = self;
@@ -186,12 +195,11 @@ impl Platform {
         if run_loops == RunLoops::Yes {
             loops::start(&app);
         }
-        let router = router(&app);
         let stop = app.shutdown.clone();
         let grace = Duration::from_secs(app.config.shutdown_grace_seconds);
         let served = axum::serve(
             listener,
-            router.into_make_service_with_connect_info::<SocketAddr>(),
+            routes.into_make_service_with_connect_info::<SocketAddr>(),
         )
         .with_graceful_shutdown(stop.clone().cancelled_owned());
         let overdue = async {

@@ -94,6 +94,18 @@ impl Error {
         .into()
     }
 
+    /// 503: the database server has no disk or memory left.
+    pub fn database_full() -> Self {
+        Refused::new(
+            ErrorCode::ServiceUnavailable,
+            "the database server has no room left, on its disk or in its memory",
+        )
+        .reason(ReasonCode::DatabaseFull)
+        .hint("nothing was changed; repeat the request once there is room")
+        .retry_after(5)
+        .into()
+    }
+
     /// 503: the connection died while committing, so the effect may or may not have happened.
     pub fn outcome_unknown() -> Self {
         Refused::new(
@@ -250,6 +262,10 @@ impl From<sqlx::Error> for Error {
             tracing::warn!(error = %error, "the database cannot be reached");
             return Self::database_unavailable();
         }
+        if lacks_resources(&error) {
+            tracing::error!(error = %error, "the database server has no room left, on its disk or in its memory");
+            return Self::database_full();
+        }
         if let sqlx::Error::Database(cause) = &error
             && matches!(cause.code().as_deref(), Some("55P03" | "40P01"))
         {
@@ -266,6 +282,12 @@ impl From<sqlx::Error> for Error {
         }
         Self::Internal(error.into())
     }
+}
+
+/// Whether the server has no disk or memory left for the statement (class 53): it can succeed later.
+fn lacks_resources(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|cause| cause.code());
+    code.is_some_and(|code| code.starts_with("53"))
 }
 
 /// Whether the statement may never have reached the server, or its answer never reached us.

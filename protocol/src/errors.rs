@@ -59,6 +59,8 @@ words! {
         OutcomeUnknown = "outcome_unknown",
         /// The database cannot be reached.
         DatabaseUnavailable = "database_unavailable",
+        /// The database server has no room left, on its disk or in its memory. Repeat the request once it has.
+        DatabaseFull = "database_full",
         /// The platform is shutting down. Repeat the request: another replica answers.
         ShuttingDown = "shutting_down",
         /// Too many requests of this kind are waiting.

@@ -310,9 +310,11 @@ pub struct PlaybookChange {
     /// What became of it.
     pub change: ChangeKind,
     /// What it was.
+    #[schema(value_type = Json, required = false)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Json>,
     /// What it is.
+    #[schema(value_type = Json, required = false)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Json>,
 }

@@ -28,6 +28,15 @@ const DEADLY: &str = "
         deferrable initially deferred
         for each row when (new.title = 'deadly') execute function die_at_commit();";
 
+/// A statement on tasks with this title finds the disk full.
+const FULL: &str = "
+    create function find_no_room() returns trigger language plpgsql as $$
+    begin
+        raise exception 'could not extend file' using errcode = 'disk_full';
+    end $$;
+    create trigger find_no_room before insert on tasks
+        for each row when (new.title = 'large') execute function find_no_room();";
+
 async fn create(t: &TestPlatform, members: Value) -> Answer {
     let mut body = json!({"type": "code"});
     for (key, value) in members.as_object().expect("an object") {
@@ -162,5 +171,27 @@ fn a_connection_that_dies_in_a_transaction_leaves_the_outcome_unknown_too() {
             (next.title.as_str(), next.state),
             ("deadly", TaskState::Claimed)
         );
+    });
+}
+
+#[test]
+fn a_database_without_room_asks_for_patience() {
+    test(async |t| {
+        t.execute(FULL).await;
+        let large = json!({"title": "large", "request_id": "once"});
+        let refused = create(t, large.clone()).await;
+        assert_eq!(
+            (refused.status, refused.reason()),
+            (503, "database_full"),
+            "{}",
+            refused.text
+        );
+        assert!(!refused.header("retry-after").is_empty());
+        assert!(!refused.text.contains("extend"), "{}", refused.text);
+        assert!(!t.take_errors().is_empty(), "its operator is told");
+        t.execute("drop trigger find_no_room on tasks").await;
+        let made = create(t, large).await;
+        assert_eq!((made.status, made.is_replay()), (201, false));
+        assert_eq!(count(t, "large").await, 1);
     });
 }

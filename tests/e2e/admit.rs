@@ -6,8 +6,8 @@ use sqlx::{Connection, PgConnection};
 use stint_platform::db::admit::admit;
 use stint_platform::db::keeper::Keeper;
 
-use crate::place::Place;
 use crate::pooler;
+use stint_tests::place::Place;
 
 async fn run(options: &PgConnectOptions, sql: &'static str) {
     let mut db = PgConnection::connect_with(options)

@@ -1,29 +1,13 @@
 //! A secret that a handler prints is nowhere on the platform.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::place::until;
-use crate::processes::{ADMIN_KEY, Stage, Tenant};
+use stint_tests::place::{files_with, until};
+use stint_tests::processes::{ADMIN_KEY, Stage, Tenant};
 
 /// Has characters that every encoding writes differently.
 const SECRET: &str = r#"canary+bird/"sings\loud%in=the mine"#;
 
 /// What is no secret and must be found, so that the search itself is known to work.
 const MARKER: &str = "a-line-that-is-no-secret";
-
-/// The files below a folder that contain one of the texts.
-fn files_with(folder: &Path, texts: &[String]) -> Vec<String> {
-    let mut grep = Command::new("grep");
-    grep.args(["-r", "-l", "-a", "-F"]);
-    for text in texts {
-        grep.args(["-e", text]);
-    }
-    let found = grep.arg(folder).output().expect("grep runs");
-    assert!(found.stderr.is_empty(), "{found:?}");
-    let found = String::from_utf8_lossy(&found.stdout);
-    found.lines().map(str::to_owned).collect()
-}
 
 #[tokio::test]
 async fn a_secret_that_a_handler_prints_is_nowhere_on_the_platform() {

@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::PgConnectOptions;
 use stint_platform::db::keeper::{Keeper, KeeperSettings};
 
-use crate::place::{Place, rows, until, write_row};
+use stint_tests::place::{Place, rows, until, write_row};
 
 /// Tells the child process of a test which folder to keep a database in.
 const CHILD_FOLDER: &str = "STINT_TEST_KEEPER_FOLDER";

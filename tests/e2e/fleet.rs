@@ -4,9 +4,9 @@ use stint_protocol::client::Client;
 use stint_protocol::{CancelTask, ReasonCode, TaskId, TaskState};
 use stint_tests::json;
 
-use crate::holder::{Holder, completion};
-use crate::place::until;
-use crate::processes::{Stage, Tenant, WorkerProcess, is_alive};
+use stint_tests::holder::{Holder, completion};
+use stint_tests::place::until;
+use stint_tests::processes::{Stage, Tenant, WorkerProcess, is_alive};
 
 /// Notes that it began, waits for the file "open", and tells who it was.
 const HOLD: &str = r#"

@@ -9,7 +9,7 @@ use sqlx::{Connection, PgConnection};
 use stint_platform::db::admit::admit;
 use stint_platform::db::keeper::{Keeper, KeeperSettings};
 
-use crate::place::{Place, connect, rows, write_row};
+use stint_tests::place::{Place, connect, rows, write_row};
 
 async fn show(db: &mut PgConnection, setting: &str) -> String {
     sqlx::query_scalar("select current_setting($1)")

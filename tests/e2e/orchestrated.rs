@@ -9,8 +9,8 @@ use stint_protocol::{
     WorkflowDetail, WorkflowId, WorkflowState,
 };
 
-use crate::place::until;
-use crate::processes::{ExampleProcess, Stage, Tenant, WorkerProcess};
+use stint_tests::place::until;
+use stint_tests::processes::{ExampleProcess, Stage, Tenant, WorkerProcess};
 
 /// The titles of the chapters; every other one is too short at first.
 const CHAPTERS: [&str; 6] = ["Leaves", "Roots", "Bark", "Seeds", "Rings", "Sap"];

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use stint_protocol::{AgentHeartbeat, ClaimTask, HeartbeatLease, TaskState};
 use stint_tests::json;
 
-use crate::holder::{Holder, completion};
-use crate::place::until;
-use crate::processes::{Stage, Tenant};
 use crate::raw::Begun;
+use stint_tests::holder::{Holder, completion};
+use stint_tests::place::until;
+use stint_tests::processes::{Stage, Tenant};
 
 #[tokio::test]
 async fn a_killed_platform_has_every_acknowledged_task_and_hears_of_every_result() {

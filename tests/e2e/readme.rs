@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::processes::{ADMIN_KEY, Stage};
+use stint_tests::processes::{ADMIN_KEY, Stage};
 
 /// Printed after each block, so that the answers can be told apart.
 const END: &str = "--- end of block ---";

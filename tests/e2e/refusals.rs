@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::{Json, Router};
 use serde_json::json;
 
-use crate::processes::{Stage, WorkerProcess};
+use stint_tests::processes::{Stage, WorkerProcess};
 
 /// Starts a worker that must end by itself, and returns what it said.
 async fn refused(worker: WorkerProcess) -> String {

@@ -8,8 +8,8 @@ use secrecy::ExposeSecret as _;
 use stint_protocol::client::Client;
 use stint_protocol::{ClaimTask, HostedAgent, RegisterWorker, RegisteredWorker};
 
-use crate::place::Place;
-use crate::processes::{PlatformProcess, Stage, Tenant};
+use stint_tests::place::Place;
+use stint_tests::processes::{PlatformProcess, Stage, Tenant};
 
 /// 32 bytes in base64, the same for both.
 const SEAL_KEY: &str = "c2l4dGVlbiBieXRlcyBhbmQgc2l4dGVlbiBieXRlcyE=";

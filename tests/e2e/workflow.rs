@@ -9,8 +9,8 @@ use stint_protocol::{
     WorkflowId, WorkflowState,
 };
 
-use crate::place::until;
-use crate::processes::{Stage, Tenant, WorkerProcess};
+use stint_tests::place::until;
+use stint_tests::processes::{Stage, Tenant, WorkerProcess};
 
 /// Files that the run looks at.
 const FILES: usize = 24;

@@ -28,6 +28,11 @@ impl Answer {
         let response = request.send().await.expect("the platform answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.expect("the answer is text");
+        Self::new(status, headers, text)
+    }
+
+    /// Puts an answer together.
+    pub fn new(status: u16, headers: HeaderMap, text: String) -> Self {
         Self {
             status,
             headers,

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use stint_protocol::client::{Client, ClientError};
 use stint_protocol::{
     AgentId, ClaimTask, ClaimedTask, CompleteTask, CreateTenant, ExecutionMode, FailTask,
-    HostedAgent, PROTOCOL_VERSION, RegisterWorker, ReleaseTask, StartTask, Task, TaskError,
-    WorkerId,
+    HostedAgent, PROTOCOL_VERSION, RegisterWorker, StartTask, Task, WorkerId,
 };
 use uuid::Uuid;
 
+use crate::holder;
 use crate::platform::{Replica, TestPlatform};
 use crate::tasks::json;
 
@@ -275,13 +275,7 @@ impl TestWorker {
     pub fn completion(task: &ClaimedTask, output: serde_json::Value) -> CompleteTask {
         CompleteTask {
             output: json(output),
-            attempt: Some(task.attempt),
-            metrics: None,
-            git_info: None,
-            verification: None,
-            agent_id: None,
-            worker_id: None,
-            request_id: None,
+            ..holder::completion(task.attempt, "")
         }
     }
 
@@ -297,21 +291,7 @@ impl TestWorker {
 
     /// The failure that it sends.
     pub fn failure(task: &ClaimedTask, category: &str) -> FailTask {
-        FailTask {
-            error: TaskError {
-                category: Some(category.to_owned()),
-                message: "it broke".to_owned(),
-                recoverable: None,
-                details: None,
-            },
-            attempt: Some(task.attempt),
-            retry_after_seconds: None,
-            metrics: None,
-            git_info: None,
-            agent_id: None,
-            worker_id: None,
-            request_id: None,
-        }
+        holder::failure(task.attempt, category)
     }
 
     /// Hands a task back.
@@ -319,10 +299,8 @@ impl TestWorker {
     /// # Errors
     /// The refusal.
     pub async fn release(&self, task: &ClaimedTask) -> Result<Task> {
-        let release = ReleaseTask {
-            attempt: Some(task.attempt),
-            ..ReleaseTask::default()
-        };
-        self.agent.release_task(task.id, &release).await
+        self.agent
+            .release_task(task.id, &holder::release(task.attempt))
+            .await
     }
 }

@@ -13,6 +13,7 @@ use stint_protocol::client::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::answers::Misfits;
 use crate::database::Database;
 use crate::log::Errors;
 use crate::run::Setup;
@@ -30,6 +31,7 @@ pub struct TestPlatform {
     pub(crate) database: Database,
     pub(crate) sql: PgPool,
     pub(crate) errors: Errors,
+    pub(crate) misfits: Misfits,
     pub(crate) http: reqwest::Client,
 }
 
@@ -41,12 +43,19 @@ pub struct Replica {
 }
 
 impl Replica {
-    async fn start(config: Config, run_loops: RunLoops) -> (Self, JoinHandle<anyhow::Result<()>>) {
+    async fn start(
+        config: Config,
+        run_loops: RunLoops,
+        misfits: &Misfits,
+    ) -> (Self, JoinHandle<anyhow::Result<()>>) {
         let listener = TcpListener::bind(config.listen).await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let started = start(config).await.expect("the platform starts");
         let app = started.platform.app().clone();
-        let serving = tokio::spawn(started.platform.serve(listener, run_loops));
+        let platform = started
+            .platform
+            .map_routes(|routes| misfits.watch(&app, routes));
+        let serving = tokio::spawn(platform.serve(listener, run_loops));
         let replica = Self {
             app,
             url: format!("http://{address}"),
@@ -98,7 +107,8 @@ impl TestPlatform {
         config.database.database_url = Some(SecretString::from(database.url()));
         config.auth.admin_api_key = Some(SecretString::from(ADMIN_KEY));
         config.auth.seal_key = Some(SecretString::from(SEAL_KEY));
-        let (first, serving) = Replica::start(config.clone(), run_loops).await;
+        let misfits = Misfits::default();
+        let (first, serving) = Replica::start(config.clone(), run_loops, &misfits).await;
         // The client of the protocol settles which TLS the process uses.
         drop(first.admin());
         let sql = PgPoolOptions::new()
@@ -112,6 +122,7 @@ impl TestPlatform {
             database,
             sql,
             errors,
+            misfits,
             http: reqwest::Client::new(),
         };
         t.beat_pulse().await;
@@ -140,7 +151,8 @@ impl TestPlatform {
 
     /// Starts one more replica on the same database. Its loops are stepped by hand.
     pub async fn replica(&self) -> Replica {
-        let (replica, serving) = Replica::start(self.config.clone(), RunLoops::No).await;
+        let (replica, serving) =
+            Replica::start(self.config.clone(), RunLoops::No, &self.misfits).await;
         self.serving
             .borrow_mut()
             .push((replica.app.clone(), serving));
@@ -174,6 +186,11 @@ impl TestPlatform {
     /// Takes out the errors that were logged until now; what is left at the end fails the test.
     pub fn take_errors(&self) -> Vec<String> {
         self.errors.take()
+    }
+
+    /// Takes out what was wrong with answers until now; what is left at the end fails the test.
+    pub fn take_misfits(&self) -> Vec<String> {
+        self.misfits.take()
     }
 
     /// Ends the platform and drops its database.

@@ -8,6 +8,12 @@ use crate::run::until;
 impl TestPlatform {
     /// Looks at what a test that has passed left behind.
     pub(crate) async fn look_at_remains(&self) {
+        let misfits = self.misfits.take();
+        assert!(
+            misfits.is_empty(),
+            "answers differ from what the API description declares:\n{}",
+            misfits.join("\n")
+        );
         let errors = self.errors.take();
         assert!(
             errors.is_empty(),

@@ -106,10 +106,22 @@ impl Setup {
 ///
 /// # Panics
 /// When it stays false.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let began = Instant::now();
+pub async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    until_within(DEADLINE / 2, what, condition).await;
+}
+
+/// Waits this long until `condition` is true, and names it if it never is.
+///
+/// # Panics
+/// When it stays false.
+pub async fn until_within(
+    patience: Duration,
+    what: &str,
+    mut condition: impl AsyncFnMut() -> bool,
+) {
+    let deadline = Instant::now() + patience;
     while !condition().await {
-        assert!(began.elapsed() < DEADLINE / 2, "still not so: {what}");
+        assert!(Instant::now() < deadline, "still not so: {what}");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

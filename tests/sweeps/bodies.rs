@@ -1,8 +1,7 @@
 //! Bodies made from their schemas.
 
 use serde_json::{Map, Value, json};
-
-use crate::document::{Document, Operation};
+use stint_tests::{Document, Operation};
 
 /// The smallest body that an operation takes.
 pub(crate) fn smallest_for(document: &Document, operation: &Operation) -> Value {

@@ -1,8 +1,9 @@
 //! What must be true of every route, found by walking the API description of a running platform.
 //!
 //! Nothing here lists routes. A new one is swept as soon as it is in the description, which it cannot be
-//! missing from: `document` reads it, `world` knows a real thing for each parameter of a path, `bodies`
-//! makes bodies that fit. What is an exception stands in a list beside its reason.
+//! missing from: `world` knows a real thing for each parameter of a path, `bodies` makes bodies that fit.
+//! What is an exception stands in a list beside its reason. That answers fit the description, and
+//! refusals carry what a refusal carries, is looked at by the kit, here as everywhere.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,7 +13,6 @@
 mod access;
 mod answers;
 mod bodies;
-mod document;
 mod generated;
 mod keys;
 mod refused_bodies;

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use sqlx::Row as _;
-use stint_tests::{Answer, Setup, TestPlatform, test};
+use stint_tests::{Answer, Document, Operation, Setup, TestPlatform, test};
 
 use crate::bodies::smallest;
-use crate::document::{Document, Operation, assert_envelope};
 use crate::world::World;
 
 /// The largest body of the platforms in here: less than what fits into the buffers of a connection, so
@@ -47,7 +46,6 @@ async fn sweep<V: Copy>(
             .header("idempotency-key", &id);
         let answer = Answer::of(make(&document, operation, request, variant)).await;
         assert_eq!(answer.status, status, "{operation}: {}", answer.text);
-        assert_envelope(&operation.to_string(), &answer);
         assert_eq!(answer.header("x-request-id"), id, "{operation}");
         assert_eq!(row_counts(t).await, before, "{operation} left a trace");
     }
@@ -161,7 +159,6 @@ fn a_request_id_that_differs_from_the_header_is_refused() {
                 .header("idempotency-key", "two");
             let answer = Answer::of(sent(request, body)).await;
             assert_eq!(answer.status, 422, "{operation}: {}", answer.text);
-            assert_envelope(&operation.to_string(), &answer);
             assert_eq!(row_counts(t).await, before, "{operation} left a trace");
         }
     });
@@ -193,7 +190,6 @@ fn an_id_that_is_none_is_400_or_names_nothing() {
                         "{operation} with {id}: {} {}",
                         answer.status, answer.text
                     );
-                    assert_envelope(&operation.to_string(), &answer);
                 }
             }
         }

@@ -5,9 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use stint_tests::test;
-
-use crate::document::Document;
+use stint_tests::{Document, test};
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {

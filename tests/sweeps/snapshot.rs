@@ -1,8 +1,6 @@
 //! The committed description is the one the platform serves.
 
-use stint_tests::{bless, test};
-
-use crate::document::Document;
+use stint_tests::{Document, bless, test};
 
 #[test]
 fn the_committed_description_is_fresh() {

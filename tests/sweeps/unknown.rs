@@ -1,10 +1,8 @@
 //! What is no route, or not with this method, is answered like everything else.
 
 use reqwest::Method;
-use stint_tests::{Answer, test};
+use stint_tests::{Answer, Document, test};
 use uuid::Uuid;
-
-use crate::document::{Document, assert_envelope};
 
 #[test]
 fn unknown_routes_are_not_found() {
@@ -23,7 +21,6 @@ fn unknown_routes_are_not_found() {
                 let answer = Answer::of(t.request(method.clone(), path)).await;
                 let what = format!("{method} {path}");
                 assert_eq!(answer.status, 404, "{what}");
-                assert_envelope(&what, &answer);
             }
         }
     });
@@ -50,7 +47,6 @@ fn unknown_methods_are_not_allowed() {
                 let answer = Answer::of(request.bearer_auth(t.admin_key())).await;
                 let what = format!("{method} {path}");
                 assert_eq!(answer.status, 405, "{what}: {}", answer.text);
-                assert_envelope(&what, &answer);
                 let allowed = answer.header("allow").to_uppercase();
                 for method in &known {
                     assert!(allowed.contains(method), "{what} allows {allowed}");
@@ -87,7 +83,6 @@ fn a_sane_request_id_is_taken_over_and_another_replaced() {
                 .header("x-request-id", given);
             let answer = Answer::of(request).await;
             assert_eq!(answer.header("x-request-id") == given, is_kept, "{given}");
-            assert_envelope(given, &answer);
         }
     });
 }

@@ -285,4 +285,24 @@ mod tests {
         mask.add("efghijkl").unwrap();
         assert_eq!(mask.hide("-abcdefghijkl-"), "-***-");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn a_secret_is_hidden_wherever_it_stands_and_however_the_text_is_cut(
+            secret in "[a-zA-Z0-9+/=%\"\\\\ä-]{8,30}",
+            before in "[a-zA-Z0-9 ]{0,20}",
+            after in "[a-zA-Z0-9 ]{0,20}",
+            limit in 0_usize..80,
+            form in 0_usize..20,
+        ) {
+            let mask = Mask::default();
+            mask.add(&secret).expect("it is long enough");
+            let forms = forms(&secret);
+            let written = &forms[form % forms.len()];
+            let text = format!("{before}{written}{after}");
+            proptest::prop_assert!(!mask.hide(&text).contains(written.as_str()));
+            let (cut, _) = mask.hide_up_to(&text, limit);
+            proptest::prop_assert!(!cut.contains(written.as_str()));
+        }
+    }
 }

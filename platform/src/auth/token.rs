@@ -140,4 +140,22 @@ mod tests {
         let (_, rest) = token.split_once('.').unwrap();
         assert!(verify_at(&KEY, &format!("{none}.{rest}"), NOW).is_none());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_but_a_signed_one_is_a_token(text in "\\PC{0,60}", dots in 0_usize..4) {
+            let text = format!("{HEADER}{}{text}", ".".repeat(dots));
+            proptest::prop_assert!(verify_at(&KEY, &text, NOW).is_none());
+        }
+
+        #[test]
+        fn a_token_with_one_other_letter_is_refused(place in 0_usize..1_000, letter in "[A-Za-z0-9_.=-]") {
+            let token = sign(&KEY, &claims());
+            let place = place % token.len();
+            let mut changed = token.clone();
+            changed.replace_range(place..=place, &letter);
+            proptest::prop_assume!(changed != token);
+            proptest::prop_assert!(verify_at(&KEY, &changed, NOW).is_none(), "{changed}");
+        }
+    }
 }

@@ -236,4 +236,31 @@ mod tests {
         assert!(!contains_nul(br#"{"a":"\\u0000"}"#));
         assert!(!contains_nul(br#"{"a":"\u0001 \\"}"#));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_body_makes_the_reader_panic(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            drop(parse::<serde_json::Map<String, serde_json::Value>>(&Bytes::from(body)));
+        }
+
+        #[test]
+        fn a_nul_character_is_found_however_it_is_written(
+            before in "[a-z\\\\\"ä]{0,10}", after in "\\PC{0,10}", is_escaped in proptest::bool::ANY,
+        ) {
+            let text = format!("{before}\0{after}");
+            let body = match is_escaped {
+                true => serde_json::json!({ "text": text }).to_string(),
+                false => format!("{{\"text\": \"{text}\"}}"),
+            };
+            proptest::prop_assert!(parse::<serde_json::Map<String, serde_json::Value>>(&Bytes::from(body)).is_err());
+        }
+
+        #[test]
+        fn a_text_without_nul_is_taken_as_it_is(text in "[^\0]{0,40}") {
+            let body = serde_json::json!({ "text": text }).to_string();
+            let read = parse::<serde_json::Map<String, serde_json::Value>>(&Bytes::from(body));
+            let read = read.expect("it is an object");
+            proptest::prop_assert_eq!(read["text"].as_str(), Some(text.as_str()));
+        }
+    }
 }

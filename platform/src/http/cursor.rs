@@ -110,4 +110,13 @@ mod tests {
         let late = Cursor { xid: 6, id: 1 };
         assert!(early < late && early < early.behind() && early.behind() < late);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_read_as_a_cursor_is_written_the_same(text in "[A-Za-z0-9_-]{22}|\\PC{0,40}") {
+            if let Ok(cursor) = Cursor::parse("after", &text) {
+                proptest::prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+    }
 }

@@ -3,6 +3,9 @@
 //! The one rule, for every domain: under a key that looks like a secret's name, inside a field that
 //! holds free data, only a reference (`secret:NAME`) or a placeholder (`redacted://…`) may stand.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 use protocol::{ErrorCode, ReasonCode};
 use serde_json::Value;
 
@@ -54,10 +57,7 @@ const FREE_FIELDS: &[&str] = &[
 /// Refuses a body in which a plain secret stands in free data.
 pub(super) fn refuse_plain(body: &[u8]) -> Result<(), Error> {
     // Most bodies contain none of the words, and are not looked into any further.
-    if !SECRET_WORDS
-        .iter()
-        .any(|word| contains_ignoring_case(body, word))
-    {
+    if !NAMES.is_match(body) {
         return Ok(());
     }
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
@@ -136,25 +136,31 @@ fn is_template(text: &str) -> bool {
     text.starts_with("{{") && text.ends_with("}}")
 }
 
-fn contains_ignoring_case(body: &[u8], word: &str) -> bool {
-    body.windows(word.len()).any(|window| {
-        window.iter().zip(word.bytes()).all(|(byte, wanted)| {
-            byte.to_ascii_lowercase() == wanted || (wanted == b'_' && *byte == b'-')
-        })
-    })
+/// Finds parts of a JSON text that could name a secret. Most texts have none, and are not parsed for it.
+static NAMES: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    // A name may also be written with escapes.
+    finds(SECRET_WORDS.iter().chain(&["\\u"]))
+});
+
+/// Finds how values that are secrets begin.
+static VALUES: LazyLock<AhoCorasick> = LazyLock::new(|| finds(&["bearer ", "sk-", "st_", "eyj"]));
+
+/// Finds any of these words, in letters of any case, with `_` or `-`.
+fn finds<'a>(words: impl IntoIterator<Item = &'a &'a str>) -> AhoCorasick {
+    let words = words
+        .into_iter()
+        .flat_map(|word| [(*word).to_owned(), word.replace('_', "-")]);
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(words)
+        .expect("a few words make an automaton")
 }
 
 /// Masks what looks like a secret in free data that came from outside, such as a log payload.
 ///
 /// Returns the text as it was when nothing had to be masked.
 pub fn mask_secrets(json: &str) -> String {
-    let suspicious = SECRET_WORDS
-        .iter()
-        .any(|word| contains_ignoring_case(json.as_bytes(), word))
-        || ["bearer ", "sk-", "st_", "eyj"]
-            .iter()
-            .any(|mark| contains_ignoring_case(json.as_bytes(), mark));
-    if !suspicious {
+    if !NAMES.is_match(json) && !VALUES.is_match(json) {
         return json.to_owned();
     }
     let Ok(mut value) = serde_json::from_str::<Value>(json) else {
@@ -244,6 +250,11 @@ mod tests {
     }
 
     #[test]
+    fn a_name_written_with_escapes_is_found() {
+        assert!(refuse_plain(br#"{"input":{"p\u0061ssword":"hunter2"}}"#).is_err());
+    }
+
+    #[test]
     fn credentials_are_masked_wherever_they_stand() {
         let masked =
             mask_secrets(r#"{"line":"sk-abcdefghijklmnop1234","n":{"password":"x"},"ok":"word"}"#);
@@ -257,5 +268,36 @@ mod tests {
     fn harmless_data_keeps_its_bytes() {
         let text = r#"{"b": 1,  "a": "token of thanks"}"#;
         assert_eq!(mask_secrets(text), text);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_secret_under_any_suspicious_key_is_masked_however_deep(
+            word in proptest::sample::select(SECRET_WORDS),
+            before in "[a-z_]{0,6}",
+            depth in 0_usize..12,
+            canary in "canary-[A-Za-z0-9]{12}",
+        ) {
+            let key = format!("{before}{}", word.to_uppercase());
+            proptest::prop_assume!(is_secret_key(&key));
+            let mut value = serde_json::json!({ key: canary.clone() });
+            for level in 0..depth {
+                value = match level % 2 {
+                    0 => serde_json::json!([1, value]),
+                    _ => serde_json::json!({ "more": value }),
+                };
+            }
+            proptest::prop_assert!(!mask_secrets(&value.to_string()).contains(&canary));
+            let body = serde_json::json!({ "input": value }).to_string();
+            proptest::prop_assert!(refuse_plain(body.as_bytes()).is_err());
+        }
+
+        #[test]
+        fn masking_leaves_json_that_can_be_read(text in "\\PC{0,80}") {
+            let json = serde_json::json!({ "token": text, "list": [text] }).to_string();
+            proptest::prop_assert!(serde_json::from_str::<Value>(&mask_secrets(&json)).is_ok());
+            // What is no JSON is left alone, and does no harm.
+            mask_secrets(&text);
+        }
     }
 }

@@ -5,29 +5,38 @@
 -- then carries out the consequences in the same transaction. Without it they are left where they are. Nobody
 -- assesses the output of a task whose run was cancelled meanwhile: that task is cancelled with it.
 --
--- The delete judges and takes in one probe per report. Why a report took nothing is read afterwards from
--- the statement's snapshot; when that still shows a lease that fits, it changed in the same moment:
--- `again`. Nothing here joins one batch-sized list with another one: such a list has no statistics, and a
--- nested loop over two of 256 rows costs more than all the rest.
-with reports as materialized (
-    -- In the order of their ids, so that two batches do not wait for each other.
-    select r.*
-    from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bool[], $12::text[], $13::uuid[])
-         with ordinality as r (task_id, attempt, agent_id, worker_id, to_state, output, metrics, git_info, verification, checked, actor_type, actor_id, place)
-    order by r.task_id
+-- Every lease is looked up by its key and locked, in the order of their ids, so that two batches do not wait
+-- for each other in a circle; what was judged under the lock then holds. Nothing here joins one batch-sized
+-- list with another one: such a list has no statistics, and a nested loop over two of 256 rows costs more
+-- than all the rest.
+with judged as materialized (
+    select r.place, r.output, r.metrics, r.git_info, r.verification, r.actor_type, r.actor_id, l.*,
+           case when l.cancel_by is not null and r.to_state <> 'completed' then 'cancelled' else r.to_state end as to_state,
+           case when l.task_id is null then 'absent'
+                when r.attempt is null and l.fenced then 'attempt_missing'
+                when r.attempt <> l.attempt then 'stale'
+                when r.agent_id <> l.agent_id or (r.worker_id is not null and r.worker_id is distinct from l.worker_id) then 'not_holder'
+                when not (l.state = any($14::text[])) then 'not_started'
+                when l.has_output_schema and not r.checked then 'check_output'
+                when l.has_dependants and not $15::bool then 'has_dependants'
+                else 'moved'
+           end as verdict
+    from (
+        select r.*
+        from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bool[], $12::text[], $13::uuid[])
+             with ordinality as r (task_id, attempt, agent_id, worker_id, to_state, output, metrics, git_info, verification, checked, actor_type, actor_id, place)
+        order by r.task_id
+    ) r
+    left join lateral (
+        select l.ctid as spot, l.* from task_leases l
+        where l.tenant_id = $1 and l.task_id = r.task_id
+        limit 1
+        for update
+    ) l on true
 ),
 gone as (
     delete from task_leases l
-    using reports r
-    where l.tenant_id = $1
-      and l.task_id = r.task_id
-      and (l.attempt = r.attempt or (r.attempt is null and not l.fenced))
-      and (r.agent_id is null or r.agent_id = l.agent_id)
-      and (r.worker_id is null or r.worker_id = l.worker_id)
-      and l.state = any($14::text[])
-      and (r.checked or not l.has_output_schema)
-      and ($15::bool or not l.has_dependants)
-    returning r.place, case when l.cancel_by is not null and r.to_state <> 'completed' then 'cancelled' else r.to_state end as to_state, r.output, r.metrics, r.git_info, r.verification, r.actor_type, r.actor_id, l.*
+    where l.tenant_id = $1 and l.ctid = any(array(select spot from judged where verdict = 'moved'))
 ),
 ended as (
     insert into task_results (
@@ -38,8 +47,8 @@ ended as (
     select tenant_id, task_id, attempt, task_seq + 1, retry_count, abandon_count, rework_count, lane, priority, seq,
            workspace_id, workflow_id, work_item_id, has_dependants, clock_timestamp(), progress, to_state, agent_id, worker_id,
            claimed_at, started_at, output::json, metrics::json, git_info::json, verification::json
-    from gone
-    where to_state in ('completed', 'cancelled')
+    from judged
+    where verdict = 'moved' and to_state in ('completed', 'cancelled')
 ),
 parked as (
     insert into task_parked (
@@ -50,37 +59,16 @@ parked as (
     select tenant_id, task_id, attempt, task_seq + 1, retry_count, abandon_count, rework_count, lane, priority, seq,
            workspace_id, workflow_id, work_item_id, has_dependants, clock_timestamp(), progress, to_state, agent_id, worker_id,
            claimed_at, started_at, output::json, metrics::json, git_info::json, verification::json
-    from gone
-    where to_state not in ('completed', 'cancelled')
+    from judged
+    where verdict = 'moved' and to_state not in ('completed', 'cancelled')
 ),
 told as (
     insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
     select $1, 'task.state_changed', 'task', task_id, actor_type, actor_id, task_seq + 1, attempt, state, to_state,
            case to_state when 'completed' then 'complete' when 'cancelled' then 'cancel' else 'hold_for_assessment' end, fenced, workflow_id
-    from gone
-),
-left_over as materialized (
-    -- `is not true` keeps this a hashed lookup: the planner would make a join of a bare `not in`.
-    select r.* from reports r where (r.place in (select g.place from gone g)) is not true
+    from judged
+    where verdict = 'moved'
 )
-select g.place as "place!", 'moved' as "verdict!", g.attempt as "attempt?", g.to_state as "to_state!",
-       g.workflow_id as "workflow_id?", g.work_item_id as "work_item_id?"
-from gone g
-union all
-select r.place,
-       case when l.task_id is null then 'absent'
-            when r.attempt is null and l.fenced then 'attempt_missing'
-            when r.attempt <> l.attempt then 'stale'
-            when r.agent_id <> l.agent_id or (r.worker_id is not null and r.worker_id is distinct from l.worker_id) then 'not_holder'
-            when not (l.state = any($14::text[])) then 'not_started'
-            when l.has_output_schema and not r.checked then 'check_output'
-            when l.has_dependants and not $15::bool then 'has_dependants'
-            else 'again'
-       end,
-       l.attempt,
-       r.to_state,
-       l.workflow_id,
-       l.work_item_id
-from left_over r
-left join task_leases l on l.tenant_id = $1 and l.task_id = r.task_id
-order by 1
+select place as "place!", verdict as "verdict!", attempt as "attempt?", to_state as "to_state!",
+       workflow_id as "workflow_id?", work_item_id as "work_item_id?"
+from judged

@@ -40,11 +40,11 @@ pub async fn expire_leases(app: App) -> Result<Turn, Error> {
     let mut orders: BTreeMap<TenantId, Vec<Order>> = BTreeMap::new();
     for lease in expired {
         let abandons = lease.abandon_count + 1;
-        let is_poison = abandons > lease.max_abandons && !lease.is_cancelled;
-        let to = match (lease.is_cancelled, is_poison) {
-            (true, _) => Destination::Ended(TaskState::Cancelled),
-            (false, true) => Destination::Ended(TaskState::Failed),
-            (false, false) => Destination::Ready { keeps_place: true },
+        let to = crate::tasks::after_lost_lease(abandons, lease.max_abandons, lease.is_cancelled);
+        let is_poison = to == TaskState::Failed;
+        let to = match to {
+            TaskState::Ready => Destination::Ready { keeps_place: true },
+            ended => Destination::Ended(ended),
         };
         let mut order = Order::by_system(
             lease.task,

@@ -44,7 +44,7 @@ async fn get_readiness(State(app): State<App>) -> (StatusCode, axum::Json<Readin
 
 /// Shows the numbers of this replica, and of the fleet of the key's tenant, for Prometheus.
 #[utoipa::path(get, path = "/metrics",
-               responses((status = 200, body = String, content_type = "text/plain; version=0.0.4")))]
+               responses((status = 200, body = String, content_type = "text/plain; version=0.0.4; charset=utf-8")))]
 async fn get_metrics(State(app): State<App>, caller: Caller) -> Result<Response, Error> {
     let mut text = counters::render();
     text.push_str(&fleet::render(&app, caller.tenant()).await?);

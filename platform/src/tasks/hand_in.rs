@@ -6,7 +6,6 @@ use protocol::{
 };
 use uuid::Uuid;
 
-use super::holding::judge;
 use super::verdict::{self, Reported};
 use super::{retry, state, store};
 use crate::app::App;
@@ -344,7 +343,7 @@ async fn serve(
         .iter()
         .map(|member| match is_hidden(member) {
             true => Verdict::Absent,
-            false => judge(&member.report, member.is_operator, find(member.report.task)),
+            false => super::judge(&member.report, find(member.report.task), member.is_operator),
         })
         .collect();
     let mut orders = Vec::new();

@@ -5,28 +5,7 @@ use protocol::{TaskId, TaskState};
 use super::verdict;
 use crate::error::Error;
 use crate::http::Write;
-use crate::queue::{self, HeldTask, Report, Verdict};
-
-/// What a report, or a request under a task, is to the attempt that holds the task now.
-pub(super) fn judge(report: &Report, is_operator: bool, held: Option<&HeldTask>) -> Verdict {
-    let Some(held) = held else {
-        return Verdict::Absent;
-    };
-    match report.attempt {
-        None if held.fenced && !is_operator => return Verdict::AttemptMissing,
-        Some(attempt) if attempt != held.attempt => return Verdict::Stale(held.attempt),
-        _ => {}
-    }
-    let is_holder = report.agent.is_none_or(|agent| agent == held.agent)
-        && report
-            .worker
-            .is_none_or(|worker| held.worker == Some(worker));
-    if is_holder {
-        Verdict::Moved
-    } else {
-        Verdict::NotHolder
-    }
-}
+use crate::queue::{self, HeldTask, Verdict};
 
 /// Locks the run of a task and its lease, and refuses callers that do not hold it.
 ///
@@ -45,7 +24,7 @@ pub(crate) async fn must_hold(
     let report = verdict::report_of(&caller, id, attempt, None, None)?;
     let held = queue::lock_held(write.conn(), tenant, &[id.uuid()]).await?;
     let held = held.into_iter().next();
-    let verdict = judge(&report, false, held.as_ref());
+    let verdict = super::judge(&report, held.as_ref(), false);
     match (verdict, held) {
         (Verdict::Moved, Some(held)) => Ok(held),
         (Verdict::Absent, _) => Err(verdict::lease_lost(id, attempt, task.attempt, task.state)),

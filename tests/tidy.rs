@@ -29,8 +29,10 @@ const SQL_ELSEWHERE: &[(&str, &str)] = &[
 
 /// Who writes which tables.
 const OWNERS: &[(&str, &str)] = &[
+    ("activations", "activation_batches activations"),
     ("agents", "agents"),
     ("events", "events"),
+    ("gates", "stage_gates"),
     ("history", "events_default execution_logs_default"),
     ("http", "request_slots"),
     ("keys", "api_keys key_lookups"),
@@ -41,6 +43,7 @@ const OWNERS: &[(&str, &str)] = &[
         "claim_requests platform_pulse task_gates task_leases task_parked task_queue task_results task_waiting",
     ),
     ("seal", "platform_facts"),
+    ("steering", "steering_messages steering_sessions"),
     ("tasks", "task_dependencies tasks"),
     ("tenants", "tenants"),
     ("work_items", "work_item_memory_changes work_items"),

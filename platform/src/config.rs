@@ -149,6 +149,10 @@ pub struct LimitConfig {
     /// How long a holder may take to end a task whose run was cancelled, before its lease is taken away.
     #[arg(long, env = "STINT_CANCEL_GRACE_SECONDS", default_value_t = 60)]
     pub cancel_grace_seconds: u32,
+
+    /// After how long without anything happening the orchestrator of a run is woken all the same.
+    #[arg(long, env = "STINT_ACTIVATION_HEARTBEAT_MINUTES", default_value_t = 30)]
+    pub activation_heartbeat_minutes: u32,
 }
 
 /// How long things are kept.
@@ -209,6 +213,10 @@ impl Config {
         anyhow::ensure!(
             (1..=240).contains(&limits.task_timeout_minutes),
             "STINT_TASK_TIMEOUT_MINUTES must be between 1 and 240"
+        );
+        anyhow::ensure!(
+            limits.activation_heartbeat_minutes >= 1,
+            "STINT_ACTIVATION_HEARTBEAT_MINUTES must be at least 1"
         );
         let retention = &self.retention;
         for (name, days) in [

@@ -5,6 +5,7 @@
 use protocol::{TaskError, TaskId, TaskState, TenantId};
 use uuid::Uuid;
 
+use crate::activations::{self, TaskWake};
 use crate::db::Tx;
 use crate::error::Error;
 use crate::queue::{self, Destination, Moved, Order, Run};
@@ -49,16 +50,18 @@ pub async fn move_held_and_follow(
     let moved = queue::move_tasks(tx, tenant, orders).await?;
     let reopened = changes(orders, &moved).filter(|change| !change.state.is_final());
     let reopened = reopened.collect();
-    follow(tx, tenant, &finished(orders, &moved), reopened).await?;
+    let wakes = wakes(orders, &moved);
+    follow(tx, tenant, &finished(orders, &moved), reopened, wakes).await?;
     Ok(moved)
 }
 
-/// Tasks reached a final state. Runs in the transaction that moved them, after the runs that they belong
-/// to were locked.
+/// Tasks reached a final state, and others wait for somebody's judgement. Runs in the transaction that moved
+/// them, after the runs that they belong to were locked.
 ///
 /// Dependants of a completed task are counted off. Those of a failed or cancelled one follow their own
 /// policy: run all the same, fail, or be cancelled, which is an end with consequences of its own. Then the
-/// runs go on. Last of all their gates are settled: what has ended left room for others.
+/// runs go on, and orchestrators are woken. Last of all the gates of the runs are settled: what has ended left
+/// room for others.
 ///
 /// # Errors
 /// Those of the database.
@@ -66,8 +69,16 @@ pub async fn tasks_finished(
     tx: &mut Tx,
     tenant: TenantId,
     tasks: &[FinishedTask],
+    mut wakes: Vec<TaskWake>,
 ) -> Result<(), Error> {
-    follow(tx, tenant, tasks, Vec::new()).await
+    wakes.extend(tasks.iter().filter_map(|ended| {
+        Some(TaskWake {
+            task: ended.task,
+            workflow: ended.run?.workflow,
+            event_type: "task.completed",
+        })
+    }));
+    follow(tx, tenant, tasks, Vec::new(), wakes).await
 }
 
 async fn follow(
@@ -75,6 +86,7 @@ async fn follow(
     tenant: TenantId,
     tasks: &[FinishedTask],
     mut changed: Vec<TaskChange>,
+    mut wakes: Vec<TaskWake>,
 ) -> Result<(), Error> {
     let mut open = tasks.to_vec();
     while !open.is_empty() {
@@ -107,10 +119,11 @@ async fn follow(
         if !orders.is_empty() {
             let moved = queue::move_tasks(tx, tenant, &orders).await?;
             open = finished(&orders, &moved);
+            wakes.extend(self::wakes(&orders, &moved));
         }
     }
-    if !changed.is_empty() {
-        workflows::tasks_moved(tx, tenant, &changed).await?;
+    if !changed.is_empty() || !wakes.is_empty() {
+        workflows::tasks_moved(tx, tenant, &changed, &wakes).await?;
     }
     queue::settle(tx).await
 }
@@ -136,6 +149,19 @@ fn changes<'m>(
             state,
         })
     })
+}
+
+/// What orchestrators are to know of the moved tasks.
+fn wakes(orders: &[Order], moved: &[Moved]) -> Vec<TaskWake> {
+    let wake = |(order, moved): (&Order, &Moved)| match moved {
+        Moved::Yes { run: Some(run), .. } => Some(TaskWake {
+            task: order.task,
+            workflow: run.workflow,
+            event_type: activations::event_of(order)?,
+        }),
+        Moved::Yes { .. } | Moved::Elsewhere { .. } | Moved::Absent => None,
+    };
+    orders.iter().zip(moved).filter_map(wake).collect()
 }
 
 /// Those of the moved tasks that ended and concern others.

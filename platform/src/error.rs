@@ -5,7 +5,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use protocol::{ErrorBody, ErrorCode, Issues, ReasonCode, Refusal, RefusalDetails};
+use protocol::{ErrorBody, ErrorCode, Issues, NotYetReason, ReasonCode, Refusal, RefusalDetails};
 
 use crate::http::meta;
 
@@ -142,6 +142,12 @@ impl Refused {
     /// Adds what a program can act on.
     pub fn reason(mut self, reason: ReasonCode) -> Self {
         self.details.reason_code = Some(reason);
+        self
+    }
+
+    /// Adds why a run is not ready for it yet.
+    pub fn not_yet(mut self, reason: NotYetReason) -> Self {
+        self.details.not_yet_reason = Some(reason);
         self
     }
 

@@ -5,6 +5,7 @@
 
 extern crate stint_protocol as protocol;
 
+pub mod activations;
 pub mod agents;
 pub mod app;
 pub mod approvals;
@@ -15,6 +16,7 @@ pub mod consequences;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod gates;
 pub mod graph;
 pub mod history;
 pub mod holders;
@@ -23,10 +25,12 @@ pub mod keys;
 pub mod lanes;
 pub mod logs;
 pub mod loops;
+pub mod orchestrator;
 pub mod playbooks;
 pub mod queue;
 pub mod seal;
 pub mod start;
+pub mod steering;
 pub mod system;
 pub mod tasks;
 pub mod tenants;

@@ -70,6 +70,8 @@ pub const LOOPS: &[Loop] = table! {
     "look_for_work",     seconds(2),    queue::look_for_work;
     "settle_gates",      seconds(60),   queue::settle_gates;
     "expire_approvals",  seconds(30),   crate::workflows::expire_approvals;
+    "dispatch_activations", seconds(5), crate::activations::dispatch_activations;
+    "wake_idle_runs",    seconds(60),   crate::activations::wake_idle_runs;
     "forget_workflows",  seconds(900),  crate::workflows::forget_workflows;
     "forget_tasks",      seconds(900),  crate::tasks::forget_tasks;
     "forget_claims",     seconds(900),  queue::forget_claim_requests;

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::enums::words;
 use crate::{
-    Json, JsonObject, OnExpiry, StepState, TaskId, TaskState, TenantId, Timestamp, WorkItemId,
-    WorkflowId, WorkspaceId,
+    GateStatus, Json, JsonObject, OnExpiry, StepState, TaskId, TaskState, TenantId, Timestamp,
+    WorkItemId, WorkflowId, WorkspaceId,
 };
 
 words! {
@@ -21,6 +21,8 @@ words! {
         Escalation = "escalation",
         /// What a step of a graph asks.
         StepApproval = "step_approval",
+        /// Whether a stage is good enough for its run to go on.
+        StageGate = "stage_gate",
     }
 
     /// How a person decides.
@@ -31,13 +33,15 @@ words! {
         Reject = "reject",
         /// Not yet: it is to be done again.
         RequestChanges = "request_changes",
+        /// Not until something outside of the run has happened; of stages only.
+        Block = "block",
     }
 }
 
 /// Something that waits for a person: what is asked, and how to decide it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Approval {
-    /// Names it; that of the task it is about, or of the work item whose step asks.
+    /// Names it; that of the task it is about, of the work item whose step asks, or of the gate of a stage.
     pub id: Uuid,
     /// What has to be decided.
     pub kind: ApprovalKind,
@@ -128,4 +132,6 @@ pub struct ApprovalDecided {
     pub step_id: Option<String>,
     /// The state the step is in now.
     pub step_state: Option<StepState>,
+    /// How the gate of a stage is now.
+    pub gate_status: Option<GateStatus>,
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Meta;
 use crate::enums::words;
+use crate::{Meta, NotYetReason};
 
 words! {
     /// What kind of refusal it is. Each code belongs to one HTTP status.
@@ -87,6 +87,8 @@ words! {
         TaskStageMismatch = "task_stage_mismatch",
         /// The thing is still in use.
         InUse = "in_use",
+        /// Something newer has taken its place.
+        Superseded = "superseded",
     }
 }
 
@@ -140,6 +142,9 @@ pub struct RefusalDetails {
     /// What a program can act on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason_code: Option<ReasonCode>,
+    /// Why a run is not ready for this yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_yet_reason: Option<NotYetReason>,
     /// Whether the same request can succeed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recoverable: Option<bool>,

@@ -81,4 +81,8 @@ ids! {
     WorkItemId;
     /// Names an activation of an orchestrator.
     ActivationId;
+    /// Names a request that a person look at a stage.
+    GateId;
+    /// Names a conversation of operators with an orchestrator.
+    SteeringSessionId;
 }

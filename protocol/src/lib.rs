@@ -7,6 +7,7 @@
 //! Requests refuse unknown fields, so that a typing mistake is an error and not a silent default.
 //! Answers tolerate unknown fields, so that an older client understands a newer platform.
 
+mod activations;
 mod agents;
 mod approvals;
 mod auth;
@@ -17,13 +18,17 @@ mod enums;
 mod envelope;
 mod errors;
 mod events;
+mod gates;
+mod guided;
 mod ids;
 mod json;
 mod keys;
 mod logs;
 mod looks;
+mod orchestrator;
 mod people;
 mod playbooks;
+mod steering;
 mod system;
 mod tasks;
 mod tenants;
@@ -34,6 +39,7 @@ mod workers;
 mod workflows;
 mod workspaces;
 
+pub use activations::*;
 pub use agents::*;
 pub use approvals::*;
 pub use auth::*;
@@ -42,13 +48,17 @@ pub use enums::*;
 pub use envelope::*;
 pub use errors::*;
 pub use events::*;
+pub use gates::*;
+pub use guided::*;
 pub use ids::*;
 pub use json::*;
 pub use keys::*;
 pub use logs::*;
 pub use looks::*;
+pub use orchestrator::*;
 pub use people::*;
 pub use playbooks::*;
+pub use steering::*;
 pub use system::*;
 pub use tasks::*;
 pub use tenants::*;

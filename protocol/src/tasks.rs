@@ -116,7 +116,7 @@ pub struct CreateTask {
     /// The workspace it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace_id: Option<WorkspaceId>,
-    /// The activation that made it.
+    /// Noted by the platform for what orchestrators make, and refused here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation_id: Option<ActivationId>,
     /// The task it is a part of.

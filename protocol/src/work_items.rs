@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    Json, JsonObject, Priority, TaskId, TaskState, Timestamp, WhyReason, WorkItemId, WorkflowId,
-    WorkflowState,
+    ActivationId, ActivationState, Json, JsonObject, Priority, TaskError, TaskId, TaskState,
+    Timestamp, WhyReason, WorkItemId, WorkflowId, WorkflowState,
 };
 
 words! {
@@ -75,6 +75,12 @@ words! {
         BlockedBy = "blocked_by",
         /// Nothing of it is open: somebody has to make work.
         NothingOpen = "nothing_open",
+        /// It waits for runs that it has launched.
+        WaitingForChildren = "waiting_for_children",
+        /// Its orchestrator failed too often: a person is needed.
+        OrchestratorFailed = "orchestrator_failed",
+        /// Its orchestrator is woken when a pause is over.
+        WaitingForOrchestrator = "waiting_for_orchestrator",
         /// It has ended.
         Final = "final",
     }
@@ -320,6 +326,27 @@ pub struct RunWhy {
     pub steps: Vec<StepInTheWay>,
     /// Open tasks, 20 at most, each with what stands in its way.
     pub tasks: Vec<TaskInTheWay>,
+    /// What its orchestrator was woken for, where that is not done with.
+    pub activation: Option<ActivationInTheWay>,
+}
+
+/// What an orchestrator was woken for, and how it does with it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ActivationInTheWay {
+    /// The activation.
+    pub activation_id: ActivationId,
+    /// How it is doing.
+    pub state: ActivationState,
+    /// The task that the orchestrator was given for it.
+    pub task_id: TaskId,
+    /// How many such tasks there were.
+    pub dispatch_attempt: i32,
+    /// How many of them failed since a person last stepped in.
+    pub failure_count: i32,
+    /// When the next one comes.
+    pub next_try_at: Option<Timestamp>,
+    /// Why the latest one failed.
+    pub error: Option<TaskError>,
 }
 
 /// A step that a reason is about.

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind, TaskError, TaskId, TaskState, TenantId,
-    Timestamp, WorkItem, WorkItemId, WorkflowId, WorkspaceId,
+    Activation, Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind, TaskError, TaskId,
+    TaskState, TenantId, Timestamp, WorkItem, WorkItemId, WorkflowId, WorkspaceId,
 };
 
 words! {
@@ -250,6 +250,8 @@ pub struct Workflow {
     pub request_id: Option<String>,
     /// The first run of those that try the same.
     pub root_workflow_id: WorkflowId,
+    /// The run that launched it.
+    pub parent_workflow_id: Option<WorkflowId>,
     /// The run that this one tries again.
     pub previous_attempt_workflow_id: Option<WorkflowId>,
     /// Which of those runs it is, from 1.
@@ -393,6 +395,8 @@ pub struct WorkflowDetail {
     pub work_items: Vec<WorkItem>,
     /// Its tasks, newest first, 100 at most.
     pub tasks: Vec<TaskSummary>,
+    /// What has woken its orchestrator, or will, newest first, 20 at most.
+    pub activations: Vec<Activation>,
     /// Whether there is more of it than is shown here.
     pub is_truncated: bool,
 }
@@ -406,6 +410,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             steps: Vec<WorkflowStep>,
             work_items: Vec<WorkItem>,
             tasks: Vec<TaskSummary>,
+            activations: Vec<Activation>,
             is_truncated: bool,
         }
         let whole = Json::deserialize(deserializer)?;
@@ -416,6 +421,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             steps: parts.steps,
             work_items: parts.work_items,
             tasks: parts.tasks,
+            activations: parts.activations,
             is_truncated: parts.is_truncated,
         })
     }
@@ -558,6 +564,24 @@ pub struct DecideStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4000)]
     pub comment: Option<String>,
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Launches a run that belongs to another one, in the same workspace.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChainWorkflow {
+    /// The version of the playbook: the run is frozen to it.
+    pub playbook_id: PlaybookId,
+    /// For people; that of the parent unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
+    pub name: Option<String>,
+    /// What the playbook asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<JsonObject>,
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

@@ -275,11 +275,12 @@ fn a_thing_that_is_not_there_is_not_found() {
             json!({"subject_task_id": nobody}),
             json!({"workflow_id": nobody, "work_item_id": nobody}),
             json!({"work_item_id": nobody}),
-            json!({"activation_id": nobody}),
         ] {
             let answer = post(t, members.clone()).await;
             assert_eq!(answer.status, 404, "{members}: {}", answer.text);
         }
+        let answer = post(t, json!({"activation_id": nobody})).await;
+        assert_eq!(answer.status, 422, "the platform notes it: {}", answer.text);
     });
 }
 

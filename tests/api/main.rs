@@ -1,6 +1,8 @@
 //! What the routes and loops of the platform promise, on a real port and a database of its own per test.
 
+mod activations;
 mod batch_faults;
+mod child_workflows;
 mod claims;
 mod commits;
 mod contention;
@@ -14,9 +16,11 @@ mod graph_runs;
 mod inbox;
 mod keys;
 mod leases;
+mod led;
 mod limits;
 mod logs;
 mod operate;
+mod orchestrator;
 mod parallelism;
 mod people;
 mod playbooks;
@@ -24,6 +28,7 @@ mod repeating;
 mod reports;
 mod restricted;
 mod retries;
+mod stage_gates;
 mod system;
 mod tenants;
 mod waiting;

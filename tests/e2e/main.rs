@@ -5,6 +5,7 @@ mod canary;
 mod crash;
 mod fleet;
 mod keeper;
+mod orchestrated;
 mod outage;
 mod pooler;
 mod raw;

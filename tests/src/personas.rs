@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use stint_protocol::client::{Client, ClientError};
 use stint_protocol::{
-    AgentId, ClaimTask, ClaimedTask, CompleteTask, CreateTenant, FailTask, HostedAgent,
-    PROTOCOL_VERSION, RegisterWorker, StartTask, Task, WorkerId,
+    AgentId, ClaimTask, ClaimedTask, CompleteTask, CreateTenant, ExecutionMode, FailTask,
+    HostedAgent, PROTOCOL_VERSION, RegisterWorker, StartTask, Task, WorkerId,
 };
 use uuid::Uuid;
 
@@ -114,7 +114,11 @@ impl NewWorker {
         let agent = HostedAgent {
             name: self.name.clone(),
             routing_tags: self.tags.clone(),
-            execution_mode: None,
+            execution_mode: self
+                .tags
+                .iter()
+                .any(|tag| tag == "orchestrator")
+                .then_some(ExecutionMode::Hybrid),
             capacity: Some(self.agent_capacity.unwrap_or(self.capacity)),
             metadata: None,
         };

@@ -27,7 +27,7 @@ fn every_read_answers_what_is_described() {
             if operation.changes() || operation.streams() {
                 continue;
             }
-            let path = operation.path_with(|name| world.value_of(name));
+            let path = operation.path_with(|name| world.value_for(operation, name));
             let answer = Answer::of(operation.request(t, &path, t.admin_key())).await;
             assert_eq!(answer.status, 200, "{operation}: {}", answer.text);
             if let Some(things) = answer.data().as_array() {
@@ -132,7 +132,7 @@ fn bad_query_parameters_are_refused() {
             if parameters.is_empty() {
                 continue;
             }
-            let path = operation.path_with(|name| world.value_of(name));
+            let path = operation.path_with(|name| world.value_for(operation, name));
             let mut queries = vec!["no_such_parameter=1".to_owned()];
             for parameter in parameters {
                 let name = parameter["name"].as_str().unwrap();

@@ -157,7 +157,7 @@ async fn send(
     key: &str,
     text: &str,
 ) -> Answer {
-    let path = operation.path_with(|name| world.value_of(name));
+    let path = operation.path_with(|name| world.value_for(operation, name));
     let request = operation
         .request(t, &path, key)
         .header("content-type", "application/json")

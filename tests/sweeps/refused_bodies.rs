@@ -38,7 +38,7 @@ async fn sweep<V: Copy>(
         .mutations()
         .flat_map(|operation| variants.iter().map(move |variant| (operation, *variant)));
     for (operation, variant) in pairs {
-        let path = operation.path_with(|name| world.value_of(name));
+        let path = operation.path_with(|name| world.value_for(operation, name));
         let id = format!("sweep-{}", operation.id);
         let request = operation
             .request(t, &path, t.admin_key())
@@ -152,7 +152,7 @@ fn a_request_id_that_differs_from_the_header_is_refused() {
             if schema["properties"].get("request_id").is_none() {
                 continue;
             }
-            let path = operation.path_with(|name| world.value_of(name));
+            let path = operation.path_with(|name| world.value_for(operation, name));
             let body = with(&document, operation, "request_id", json!("one"));
             let request = operation
                 .request(t, &path, t.admin_key())
@@ -170,8 +170,8 @@ fn an_id_that_is_none_is_400_or_names_nothing() {
         let document = Document::of(t).await;
         for operation in &document.operations {
             for wrong in operation.path_parameters() {
-                // Log entries have opaque ids, memories and steps free names, and one that never was names nothing.
-                let is_free = ["log_id", "memory_key", "step_id"].contains(&wrong);
+                // Log entries have opaque ids, memories, stages and steps free names, and one that never was names nothing.
+                let is_free = ["log_id", "memory_key", "stage_name", "step_id"].contains(&wrong);
                 let status = if is_free { 404 } else { 400 };
                 for id in ["7", "not-a-uuid", "%00", "%ff", "x'--"] {
                     let path = operation.path_with(|name| match name == wrong {

@@ -3,11 +3,13 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    CreateKey, CreateTenant, KeyId, PlaybookId, Scope, SignalType, SignalWorker, TaskId, TenantId,
-    WorkItemId, WorkflowId, WorkspaceId,
+    ActivationId, CreateKey, CreateTenant, GateId, KeyId, PlaybookId, Scope, SignalType,
+    SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
 };
 use stint_tests::{TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
+
+use stint_tests::Operation;
 
 /// A tenant with one of everything.
 pub(crate) struct World {
@@ -27,6 +29,69 @@ pub(crate) struct World {
     step: String,
     workspace: WorkspaceId,
     playbook: PlaybookId,
+    pub(crate) led: Led,
+}
+
+/// A run whose orchestrator holds its task, with one of everything that such a run has.
+pub(crate) struct Led {
+    pub(crate) conductor: TestWorker,
+    task: TaskId,
+    run: WorkflowId,
+    item: WorkItemId,
+    managed: TaskId,
+    gate: GateId,
+    activation: ActivationId,
+    session: SteeringSessionId,
+    stage: String,
+}
+
+impl Led {
+    async fn of(t: &TestPlatform, admin: &Client, tenant: TenantId) -> Self {
+        let stage = format!("build-{tenant}");
+        let definition = json!({ "stages": [{ "name": stage, "goal": "Build" }] });
+        let playbook = t.playbook_of(tenant, &definition).await;
+        let mut launch = t.launch_request(playbook, json!({})).await;
+        launch.workspace_id = t.workspace_of(tenant).await;
+        let run = admin.create_workflow(&launch).await.unwrap().workflow.id;
+        let conductor = t.worker_of(admin, "conductor").plain();
+        let conductor = conductor.tags(&["orchestrator"]).await;
+        let held = conductor.begin().await;
+        let steer = conductor.agent.steering(held.id, None);
+        let item = serde_json::from_value(json!({ "title": "Item" })).unwrap();
+        let item = steer.plan_work_item(&item).await.unwrap().result.unwrap();
+        let plan = json!({ "title": "Part", "work_item_id": item.id, "role": "nobody" });
+        let plan = serde_json::from_value(plan).unwrap();
+        let managed = steer.plan_task(&plan).await.unwrap().result.unwrap();
+        let request = serde_json::from_value(json!({ "summary": "Look" })).unwrap();
+        let gate = steer.request_gate(&stage, &request).await.unwrap();
+        let words = serde_json::from_value(json!({ "request": "Hurry" })).unwrap();
+        let steered = admin.steer_workflow(run, &words).await.unwrap();
+        Self {
+            session: steered.steering_session_id,
+            task: held.id,
+            run,
+            item: item.id,
+            managed: managed.id,
+            gate: gate.result.unwrap().id,
+            activation: held.activation_id.unwrap(),
+            conductor,
+            stage,
+        }
+    }
+
+    fn value_of(&self, parameter: &str) -> Option<String> {
+        Some(match parameter {
+            "task_id" => self.task.to_string(),
+            "workflow_id" => self.run.to_string(),
+            "work_item_id" => self.item.to_string(),
+            "managed_task_id" => self.managed.to_string(),
+            "gate_id" => self.gate.to_string(),
+            "activation_id" => self.activation.to_string(),
+            "stage_name" => self.stage.clone(),
+            "session_id" => self.session.to_string(),
+            _ => return None,
+        })
+    }
 }
 
 impl World {
@@ -93,7 +158,9 @@ impl World {
             "name": "Plan", "outcome": "Something", "draft": true, "definition": {},
         }));
         let playbook = admin.create_playbook(&playbook.unwrap()).await.unwrap().id;
+        let led = Led::of(t, &admin, tenant).await;
         Self {
+            led,
             run: run.workflow.id,
             item: run.work_items[0].id,
             step,
@@ -110,8 +177,15 @@ impl World {
         }
     }
 
-    /// The real thing for a parameter of a path.
-    pub(crate) fn value_of(&self, parameter: &str) -> String {
+    /// The real thing for a parameter of the path of an operation.
+    pub(crate) fn value_for(&self, operation: &Operation, parameter: &str) -> String {
+        let is_led =
+            ["orchestrator", "activations", "gates", "steering"].contains(&operation.tag());
+        let led = is_led.then(|| self.led.value_of(parameter)).flatten();
+        led.unwrap_or_else(|| self.value_of(parameter))
+    }
+
+    fn value_of(&self, parameter: &str) -> String {
         match parameter {
             "task_id" => self.task.to_string(),
             "approval_id" => self.approval.to_string(),
@@ -127,6 +201,7 @@ impl World {
             "workspace_id" => self.workspace.to_string(),
             "playbook_id" => self.playbook.to_string(),
             "memory_key" => memory_key(self.tenant),
+
             _ => panic!("no fixture for {{{parameter}}}: make one in World"),
         }
     }

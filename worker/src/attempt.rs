@@ -75,6 +75,7 @@ async fn with_handler(
     let stopped = CancellationToken::new();
     let run = TaskRun {
         task,
+        client: worker.reporter.client.clone(),
         logs: sink,
         progress: hold.progress.clone(),
         stopped: stopped.clone(),
@@ -214,6 +215,7 @@ fn end_of(outcome: Outcome, progress: &crate::lease::Progress) -> Option<End> {
 mod tests {
     use super::*;
     use crate::handler::HandlerFuture;
+    use crate::handler::tests::nowhere;
     use crate::lease::Progress;
     use crate::lease::tests::claimed_task;
     use crate::logs::tests::sink;
@@ -225,6 +227,7 @@ mod tests {
         let stopped = CancellationToken::new();
         let run = TaskRun {
             task: claimed_task(),
+            client: nowhere(),
             logs,
             progress: Progress::default(),
             stopped: stopped.clone(),

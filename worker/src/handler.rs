@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stint_protocol::{ClaimedTask, Json, JsonObject, TaskType};
+use stint_protocol::client::{Client, Steering};
+use stint_protocol::{ClaimedTask, ExecutionMode, Json, JsonObject, TaskType};
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::Progress;
@@ -59,6 +60,8 @@ where
 /// Which tasks a handler serves. Where several fit, the first in this order runs the task.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Match {
+    /// Tasks that steer a run: the handler is an orchestrator.
+    Orchestrator,
     /// Tasks of this role and this type.
     RoleAndType(String, TaskType),
     /// Tasks of this role.
@@ -78,6 +81,7 @@ impl Match {
     fn fits(&self, task: &ClaimedTask) -> bool {
         let has_role = |role: &String| task.role.as_ref() == Some(role);
         match self {
+            Self::Orchestrator => task.is_orchestrator_task,
             Self::RoleAndType(role, task_type) => has_role(role) && task.task_type == *task_type,
             Self::Role(role) => has_role(role),
             Self::Type(task_type) => task.task_type == *task_type,
@@ -89,6 +93,7 @@ impl Match {
 impl std::fmt::Display for Match {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Orchestrator => f.write_str("tasks that steer a run"),
             Self::RoleAndType(role, task_type) => write!(f, "role {role:?} and type {task_type}"),
             Self::Role(role) => write!(f, "role {role:?}"),
             Self::Type(task_type) => write!(f, "type {task_type}"),
@@ -128,11 +133,23 @@ impl Handlers {
             .0
             .iter()
             .filter_map(|(serves, _)| match serves {
+                Match::Orchestrator => Some("orchestrator".to_owned()),
                 Match::RoleAndType(role, _) | Match::Role(role) => Some(format!("role:{role}")),
                 Match::Type(_) | Match::NoRole => None,
             })
             .collect();
         tags.into_iter().collect()
+    }
+
+    /// Which tasks an agent with these handlers takes; by default all but those that steer.
+    pub(crate) fn execution_mode(&self) -> Option<ExecutionMode> {
+        let steers = |(serves, _): &&(Match, _)| *serves == Match::Orchestrator;
+        let steering = self.0.iter().filter(steers).count();
+        match (steering, self.0.len()) {
+            (0, _) => None,
+            (steering, all) if steering == all => Some(ExecutionMode::Orchestrator),
+            _ => Some(ExecutionMode::Hybrid),
+        }
     }
 
     pub(crate) fn longest_stop_grace(&self) -> Duration {
@@ -144,6 +161,7 @@ impl Handlers {
 /// One attempt of a task, as its handler sees it.
 pub struct TaskRun {
     pub(crate) task: ClaimedTask,
+    pub(crate) client: Client,
     pub(crate) logs: LogSink,
     pub(crate) progress: Progress,
     pub(crate) stopped: CancellationToken,
@@ -153,6 +171,17 @@ impl TaskRun {
     /// The task, as it was claimed.
     pub fn task(&self) -> &ClaimedTask {
         &self.task
+    }
+
+    /// Talks to the platform with the worker's own key.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Steers the run whose orchestrator this attempt is. When another attempt has taken its place, whatever
+    /// it still asks for is refused.
+    pub fn steering(&self) -> Steering {
+        self.client.steering(self.task.id, Some(self.task.attempt))
     }
 
     /// Reads the task's input into a type.
@@ -253,9 +282,14 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::lease::tests::claimed_task;
+
+    /// A client of a platform that is not there.
+    pub(crate) fn nowhere() -> Client {
+        Client::without_key("http://127.0.0.1:9").expect("an address")
+    }
 
     fn handlers(matches: &[Match]) -> Handlers {
         let mut handlers = Handlers::default();
@@ -311,5 +345,19 @@ mod tests {
         ]);
         assert_eq!(handlers.routing_tags(), ["role:a", "role:b"]);
         assert!(handlers.duplicate().is_none());
+    }
+
+    #[test]
+    fn an_orchestrator_takes_what_steers_and_a_hybrid_the_rest_too() {
+        let mut steering = claimed_task();
+        steering.is_orchestrator_task = true;
+        steering.role = Some("orchestrator".to_owned());
+        let both = handlers(&[Match::role("orchestrator"), Match::Orchestrator]);
+        assert_eq!(served_by(&both, &steering), Some(Match::Orchestrator));
+        assert_eq!(both.routing_tags(), ["orchestrator", "role:orchestrator"]);
+        assert_eq!(both.execution_mode(), Some(ExecutionMode::Hybrid));
+        let alone = handlers(&[Match::Orchestrator]);
+        assert_eq!(alone.execution_mode(), Some(ExecutionMode::Orchestrator));
+        assert_eq!(handlers(&[Match::NoRole]).execution_mode(), None);
     }
 }

@@ -133,7 +133,7 @@ fn registration(worker: &Worker) -> RegisterWorker {
         agents: vec![HostedAgent {
             name: worker.name.clone(),
             routing_tags,
-            execution_mode: None,
+            execution_mode: worker.handlers.execution_mode(),
             capacity: Some(worker.capacity),
             metadata: None,
         }],

@@ -4,7 +4,7 @@ use protocol::{Approval, ApprovalAction, ApprovalDecided, DecideApproval};
 use uuid::Uuid;
 
 use super::store::{self, Source};
-use super::{steps, tasks};
+use super::{gates, steps, tasks};
 use crate::error::Error;
 use crate::http::Write;
 
@@ -18,6 +18,7 @@ pub(super) async fn decide_approval(
     match store::source_of(write.conn(), tenant, id).await? {
         Some(Source::Task) => tasks::decide(write, id.into(), body).await,
         Some(Source::Step) => steps::decide(write, id, body).await,
+        Some(Source::Gate) => gates::decide(write, id.into(), body).await,
         None => Err(Error::not_found("approval", id)),
     }
 }

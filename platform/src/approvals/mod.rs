@@ -4,7 +4,8 @@
 //! task awaits approval ─────┐
 //! output to be assessed ────┤
 //! holder asks for help ─────┼──► GET /approvals ──► POST /approvals/{id}
-//! step of a graph asks ─────┘
+//! step of a graph asks ─────┤
+//! gate of a stage ──────────┘
 //! ```
 //!
 //! It has no table of its own: what waits is read where it lies (`waiting.sql` has a part for each place), and
@@ -12,6 +13,7 @@
 //! `waiting.sql`, a [`Source`](store::Source), and a file like `tasks.rs` or `steps.rs` that shows and decides.
 
 mod decide;
+mod gates;
 mod routes;
 mod show;
 mod steps;

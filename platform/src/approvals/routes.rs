@@ -42,7 +42,8 @@ struct ApprovalQuery {
     per_page: Option<i64>,
 }
 
-/// Lists what waits for a person: tasks, outputs, calls for help, steps that ask. The oldest comes first.
+/// Lists what waits for a person: tasks, outputs, calls for help, steps that ask, gates of stages. The
+/// oldest comes first.
 #[utoipa::path(get, path = "/api/v1/approvals", params(ApprovalQuery), responses((status = 200, body = Page<Approval>)))]
 async fn list_approvals(
     State(app): State<App>,
@@ -56,6 +57,9 @@ async fn list_approvals(
         with_steps: query
             .kind
             .is_none_or(|kind| kind == ApprovalKind::StepApproval),
+        with_gates: query
+            .kind
+            .is_none_or(|kind| kind == ApprovalKind::StageGate),
         reachable: caller.workspace_filter(),
         workspace: query.workspace_id,
         workflow: query.workflow_id,

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::store::Source;
-use super::{steps, store, tasks};
+use super::{gates, steps, store, tasks};
 use crate::error::Error;
 
 /// Things that wait, in the order in which they are named. What was decided in this moment is left out.
@@ -23,7 +23,9 @@ pub(super) async fn approvals(
     let mut shown: HashMap<Uuid, Approval> = HashMap::new();
     let tasks = tasks::approvals(db, tenant, &of(Source::Task)).await?;
     let steps = steps::approvals(db, tenant, &of(Source::Step)).await?;
-    shown.extend(tasks.into_iter().chain(steps).map(|one| (one.id, one)));
+    let gates = gates::approvals(db, tenant, &of(Source::Gate)).await?;
+    let all = tasks.into_iter().chain(steps).chain(gates);
+    shown.extend(all.map(|one| (one.id, one)));
     let runs = shown.values().filter_map(|one| one.workflow_id);
     let runs: Vec<Uuid> = runs.map(WorkflowId::uuid).collect();
     let names = store::names_of_runs(db, tenant, &runs).await?;

@@ -87,7 +87,9 @@ pub(super) async fn decide(
     }
     let decision = match body.action {
         ApprovalAction::Approve => StepDecision::Approve,
-        ApprovalAction::Reject | ApprovalAction::RequestChanges => StepDecision::Reject,
+        ApprovalAction::Reject | ApprovalAction::RequestChanges | ApprovalAction::Block => {
+            StepDecision::Reject
+        }
     };
     let decision = DecideStep {
         action: decision,
@@ -104,5 +106,6 @@ pub(super) async fn decide(
         task_state: None,
         step_id: Some(step.step_id),
         step_state: Some(step.state),
+        gate_status: None,
     })
 }

@@ -15,6 +15,8 @@ pub(super) enum Source {
     Task,
     /// A step of a graph, by the id of its work item.
     Step,
+    /// The gate of a stage, by its id.
+    Gate,
 }
 
 impl Source {
@@ -22,6 +24,7 @@ impl Source {
         match word {
             "task" => Ok(Self::Task),
             "step" => Ok(Self::Step),
+            "gate" => Ok(Self::Gate),
             _ => Err(anyhow::anyhow!("nothing waits in {word:?}").into()),
         }
     }
@@ -33,6 +36,8 @@ pub(super) struct Wanted<'a> {
     pub(super) task_states: &'a [&'a str],
     /// Whether steps too.
     pub(super) with_steps: bool,
+    /// Whether gates of stages too.
+    pub(super) with_gates: bool,
     /// The workspaces that the key is restricted to, if it is.
     pub(super) reachable: Option<Vec<Uuid>>,
     pub(super) workspace: Option<Uuid>,
@@ -57,6 +62,7 @@ pub(super) async fn waiting(
         wanted.workflow as Option<Uuid>,
         wanted.limit,
         wanted.offset,
+        wanted.with_gates,
     )
     .fetch_all(db)
     .await?;
@@ -78,7 +84,9 @@ pub(super) async fn source_of(
     let found = sqlx::query_scalar!(
         r#"select 'task' as "source!" from tasks where tenant_id = $1 and id = $2
            union all
-           select 'step' from workflow_steps where tenant_id = $1 and work_item_id = $2 and kind = 'approval'"#,
+           select 'step' from workflow_steps where tenant_id = $1 and work_item_id = $2 and kind = 'approval'
+           union all
+           select 'gate' from stage_gates where tenant_id = $1 and id = $2"#,
         tenant.uuid(),
         id,
     )

@@ -129,7 +129,9 @@ fn editable(kind: ApprovalKind, task: &Task) -> Result<(Option<JsonObject>, Opti
             let schema = schema.filter(Value::is_object).unwrap_or(anything);
             (schema, task.output.clone())
         }
-        ApprovalKind::Escalation | ApprovalKind::StepApproval => return Ok((None, None)),
+        ApprovalKind::Escalation | ApprovalKind::StepApproval | ApprovalKind::StageGate => {
+            return Ok((None, None));
+        }
     };
     Ok((Some(JsonObject::from_text(schema.to_string())?), values))
 }
@@ -184,7 +186,8 @@ pub(super) async fn decide(
                 tasks::override_task_output(write, id, edited).await?
             }
         },
-        (ApprovalAction::Approve, ApprovalKind::TaskApproval | ApprovalKind::StepApproval) => {
+        // What is not offered has been refused.
+        (ApprovalAction::Approve | ApprovalAction::Block, _) => {
             if let Some(input) = &body.fields {
                 tasks::replace_input(write, id, input).await?;
             }
@@ -199,6 +202,7 @@ pub(super) async fn decide(
         task_state: Some(task.state),
         step_id: None,
         step_state: None,
+        gate_status: None,
     })
 }
 

@@ -11,6 +11,11 @@ with waiting as materialized (
         from workflow_steps s
         join workflows r on r.tenant_id = $1 and r.id = s.workflow_id
         where s.tenant_id = $1 and s.state = 'waiting' and $3
+        union all
+        select 'gate', g.id, g.workflow_id, r.workspace_id, g.requested_at
+        from stage_gates g
+        join workflows r on r.tenant_id = $1 and r.id = g.workflow_id and r.state not in ('completed', 'failed', 'cancelled')
+        where g.tenant_id = $1 and g.status = 'awaiting_approval' and g.superseded_at is null and $9
     ) w
     where ($4::uuid[] is null or w.workspace_id = any($4))
       and ($5::uuid is null or w.workspace_id = $5)

@@ -250,6 +250,7 @@ pub struct Tx {
     notes: Vec<Note>,
     counted: Vec<metrics::Counter>,
     unsettled: Unsettled,
+    steered: Option<WorkflowId>,
 }
 
 /// Runs whose tasks were moved, and what that means for their gates.
@@ -273,7 +274,18 @@ impl Tx {
             notes: Vec::new(),
             counted: Vec::new(),
             unsettled: Unsettled::new(),
+            steered: None,
         }
+    }
+
+    /// Remembers that all of this is done by the orchestrator of a run.
+    pub fn steer(&mut self, run: WorkflowId) {
+        self.steered = Some(run);
+    }
+
+    /// Whether all of this is done by the orchestrator of a run.
+    pub fn is_steered(&self, run: WorkflowId) -> bool {
+        self.steered == Some(run)
     }
 
     /// The connection.

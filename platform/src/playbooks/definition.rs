@@ -35,12 +35,26 @@ pub struct Definition {
 #[derive(Clone, Debug)]
 pub enum Plan {
     /// An orchestrator, or people.
-    Orchestrated {
-        /// The roles that work may be given to; empty: any.
-        roles: Vec<String>,
-    },
+    Orchestrated(Orchestration),
     /// The platform, by the steps.
     Graph(Graph),
+}
+
+/// What a playbook says to the orchestrator of its runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orchestration {
+    /// The roles that work may be given to; empty: any.
+    pub roles: Vec<String>,
+    /// What it is to do.
+    pub instructions: Option<String>,
+    /// What it may use.
+    pub tools: Vec<String>,
+    /// How often it may send a task back.
+    pub max_rework_iterations: Option<i32>,
+    /// How many turns it may take.
+    pub max_iterations: Option<i32>,
+    /// How often it may repeat a call to a model.
+    pub llm_max_retries: Option<i32>,
 }
 
 /// A stage of a run.
@@ -129,12 +143,12 @@ impl Definition {
         // Without its kind nobody knows which other fields it may have.
         let (plan, limits) = match kind? {
             PlaybookKind::Orchestrated => {
-                let limits = orchestrated(&mut fields);
-                let roles = fields.texts("roles", 0..=ROLES_MAX, 1..=120);
-                (Some(Plan::Orchestrated { roles }), limits)
+                let (orchestration, limits) = orchestrated(&mut fields);
+                check_involved(&fields, &stages, &orchestration.roles);
+                (Some(Plan::Orchestrated(orchestration)), limits)
             }
             PlaybookKind::Graph => {
-                let limits = limits(&mut fields, "limits");
+                let limits = limits(fields.object("limits"));
                 let names: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
                 let graph = Graph::read(&mut fields, &names, &parameters.known(), mistakes);
                 (graph.map(Plan::Graph), limits)
@@ -154,8 +168,16 @@ impl Definition {
     /// The graph, if it is one.
     pub fn graph(&self) -> Option<&Graph> {
         match &self.plan {
-            Plan::Orchestrated { .. } => None,
+            Plan::Orchestrated(_) => None,
             Plan::Graph(graph) => Some(graph),
+        }
+    }
+
+    /// What it says to an orchestrator, if it has one.
+    pub fn orchestration(&self) -> Option<&Orchestration> {
+        match &self.plan {
+            Plan::Orchestrated(orchestration) => Some(orchestration),
+            Plan::Graph(_) => None,
         }
     }
 }
@@ -176,31 +198,56 @@ fn lifecycle_of(fields: &mut Fields<'_>, lifecycle: Lifecycle, kind: Option<Play
 }
 
 /// The fields that only an orchestrator interprets, and its limits.
-fn orchestrated(fields: &mut Fields<'_>) -> Limits {
-    fields.text("process_instructions", 1..=12_000);
+fn orchestrated(fields: &mut Fields<'_>) -> (Orchestration, Limits) {
+    let process = fields.text("process_instructions", 1..=12_000);
+    let mut orchestration = Orchestration {
+        roles: fields.texts("roles", 0..=ROLES_MAX, 1..=120),
+        instructions: process.map(str::to_owned),
+        ..Orchestration::default()
+    };
     fields.members("config_policy");
     fields.members("default_instruction_config");
     fields.members("runtime");
-    limits(fields, "orchestrator")
+    let mut own = fields.object("orchestrator");
+    if let Some(own) = &mut own {
+        let any = i64::from(i32::MAX);
+        let instructions = own.text("instructions", 0..=20_000).map(str::to_owned);
+        orchestration.instructions = orchestration.instructions.or(instructions);
+        orchestration.tools = own.texts("tools", 0..=64, 1..=120);
+        orchestration.max_rework_iterations = own.number("max_rework_iterations", 0..=any);
+        orchestration.max_iterations = own.number("max_iterations", 1..=any);
+        orchestration.llm_max_retries = own.number("llm_max_retries", 1..=any);
+    }
+    (orchestration, limits(own))
 }
 
-fn limits(fields: &mut Fields<'_>, name: &'static str) -> Limits {
+/// Stages involve roles that work may be given to.
+fn check_involved(fields: &Fields<'_>, stages: &[Stage], roles: &[String]) {
+    if roles.is_empty() {
+        return;
+    }
+    for stage in stages {
+        for role in stage.involves.iter().filter(|role| !roles.contains(role)) {
+            let message = format!(
+                "stage {:?} involves {role:?}, which is no role of the playbook",
+                stage.name
+            );
+            let hint = "name it in roles, or take it off the stage";
+            fields.mistake("roles", MistakeCode::UnknownReference, message, hint);
+        }
+    }
+}
+
+fn limits(fields: Option<Fields<'_>>) -> Limits {
     let mut limits = Limits {
         max_active_tasks: None,
         max_active_tasks_per_work_item: None,
         allow_parallel_work_items: true,
     };
-    let Some(mut fields) = fields.object(name) else {
+    let Some(mut fields) = fields else {
         return limits;
     };
     let any = i64::from(i32::MAX);
-    if name == "orchestrator" {
-        fields.text("instructions", 0..=20_000);
-        fields.texts("tools", 0..=64, 1..=120);
-        fields.number::<i32>("max_rework_iterations", 0..=any);
-        fields.number::<i32>("max_iterations", 1..=any);
-        fields.number::<i32>("llm_max_retries", 1..=any);
-    }
     limits.max_active_tasks = fields.number("max_active_tasks", 1..=any);
     limits.max_active_tasks_per_work_item =
         fields.number("max_active_tasks_per_work_item", 1..=any);

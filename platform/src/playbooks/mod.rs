@@ -21,7 +21,7 @@ mod publish;
 mod routes;
 mod store;
 
-pub use definition::{Board, Column, Definition, Limits, Plan, Stage};
+pub use definition::{Board, Column, Definition, Limits, Orchestration, Plan, Stage};
 pub use parameters::{Parameter, ParameterFault, Parameters, check_parameters};
 pub use routes::routes;
 

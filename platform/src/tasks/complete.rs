@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::store;
 use super::verdict::{self, Reported};
+use crate::activations::TaskWake;
 use crate::app::App;
 use crate::batch::Lane;
 use crate::consequences::{self, FinishedTask};
@@ -235,7 +236,7 @@ async fn report_and_follow(
         workflows::lock_runs(&mut tx, tenant, runs).await?;
     }
     let taken = queue::complete(tx.conn(), tenant, &chosen, true).await?;
-    let mut finished = Vec::new();
+    let (mut finished, mut judged) = (Vec::new(), Vec::new());
     for (completion, taken) in chosen.iter().zip(&taken) {
         if taken.verdict != Verdict::Moved {
             continue;
@@ -249,9 +250,15 @@ async fn report_and_follow(
                 state: taken.to,
                 run: taken.run,
             });
+        } else if let Some(run) = taken.run {
+            judged.push(TaskWake {
+                task: completion.report.task,
+                workflow: run.workflow,
+                event_type: "task.output_pending_assessment",
+            });
         }
     }
-    consequences::tasks_finished(&mut tx, tenant, &finished).await?;
+    consequences::tasks_finished(&mut tx, tenant, &finished, judged).await?;
     tx.commit(app).await?;
     Ok(taken)
 }

@@ -70,9 +70,9 @@ impl Lane for CreateLane {
 type Group<'a> = (TenantId, Vec<&'a Member>, Vec<usize>);
 
 /// What became of the members of one tenant: who was refused, and who was placed.
-struct Outcome {
-    refusals: Vec<Option<Error>>,
-    placed: Vec<Option<Placed>>,
+pub(super) struct Outcome {
+    pub(super) refusals: Vec<Option<Error>>,
+    pub(super) placed: Vec<Option<Placed>>,
 }
 
 /// Creates a batch of tasks. Of one tenant and concerning nobody else, that is one statement, which commits
@@ -140,7 +140,7 @@ fn ready_lanes(members: &[&Member]) -> HashMap<String, usize> {
 }
 
 /// Tells of tasks that became ready, but for those that were handed to waiting claims at once.
-fn ready_notes(
+pub(super) fn ready_notes(
     tenant: TenantId,
     members: &[&Member],
     placed: &[Option<Placed>],
@@ -164,7 +164,7 @@ fn ready_notes(
 }
 
 /// Looks at what the tasks concern, refuses those that cannot be, and creates the others.
-async fn place_with_others(
+pub(super) async fn place_with_others(
     tx: &mut Tx,
     tenant: TenantId,
     members: &[&Member],

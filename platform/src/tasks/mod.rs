@@ -19,18 +19,21 @@ use std::collections::BTreeMap;
 
 use protocol::TenantId;
 
+mod activation_store;
 mod belong;
 mod claim;
 mod claim_lane;
 mod complete;
 mod context;
 mod create;
+mod create_in;
 mod feed;
 mod fence;
 mod forget;
 mod forget_store;
 mod hand_in;
 mod holders;
+mod holding;
 mod new_task;
 mod operate;
 mod output;
@@ -46,28 +49,31 @@ mod store;
 mod verdict;
 mod why;
 
+pub(crate) use activation_store::bind_to_activation;
 pub use claim_lane::ClaimLane;
 pub use complete::CompleteLane;
 pub use create::CreateLane;
+pub(crate) use create_in::create_task_in;
 pub use fence::{after_lost_lease, judge};
 pub use forget::{delete_of_workspace, forget_tasks};
 pub use hand_in::{HandInLane, fail_timed_out};
 pub use holders::Holders;
-pub(crate) use new_task::ABANDONS_MAX;
+pub(crate) use holding::must_hold;
 pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
+pub(crate) use new_task::{ABANDONS_MAX, REWORKS_LIMIT};
 pub(crate) use operate::{cancel_task, read, retry_task};
 pub(crate) use output::output_faults;
 pub(crate) use people::{
-    approve_task, approve_task_output, override_task_output, reassign_task, reject_task,
-    replace_input, request_task_changes, resolve_task_escalation, skip_task,
+    approve_task, approve_task_output, escalate_with, override_task_output, reassign_task,
+    reject_task, replace_input, request_task_changes, resolve_task_escalation, skip_task,
 };
 pub(crate) use people_routes::agent_escalate;
 pub use people_routes::people_routes;
 pub use routes::routes;
 pub use start::StartLane;
 pub use state::{MOVES, states_before};
-pub(crate) use store::{by_ids, forget_of_runs as forget_tasks_of_runs};
+pub(crate) use store::{by_ids, forget_of_runs as forget_tasks_of_runs, record};
 pub(crate) use why::explain;
 
 /// The members of a batch, tenant by tenant, with their places in it.

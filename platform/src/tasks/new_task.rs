@@ -7,7 +7,7 @@ use super::output::output_schema;
 use super::record::Settings;
 use crate::config::LimitConfig;
 use crate::error::Error;
-use crate::http::{Hot, check_length};
+use crate::http::{Caller, Hot, check_length};
 use crate::queue::{self, NewTask};
 
 /// Tasks that one task may depend on: one fan-in of the largest kind that is promised.
@@ -16,6 +16,8 @@ const DEPENDENCIES_MAX: usize = 10_000;
 pub(crate) const ABANDONS_MAX: i32 = 3;
 /// How often a task may be sent back for changes before it fails, unless the task says so.
 pub const REWORKS_MAX: i32 = 10;
+/// The most that a task can say of that.
+pub(crate) const REWORKS_LIMIT: i32 = 100;
 
 /// A task to be made.
 pub struct Member {
@@ -44,12 +46,23 @@ impl Member {
     pub(super) fn admit(hot: Hot<CreateTask>, limits: &LimitConfig) -> Result<Self, Error> {
         let weight = hot.weight();
         let fingerprint = hot.request_id.is_some().then(|| hot.fingerprint());
-        let Hot {
-            caller,
-            body,
-            request_id,
-            ..
-        } = hot;
+        let repeated = hot.request_id.clone().zip(fingerprint);
+        Self::of(&hot.caller, hot.body, repeated, weight, limits)
+    }
+
+    /// Like [`Member::admit`], for a body that is known; with the request id and fingerprint by which the
+    /// task is known when it is asked for again.
+    ///
+    /// # Errors
+    /// As for `admit`.
+    pub(super) fn of(
+        caller: &Caller,
+        body: CreateTask,
+        repeated: Option<(String, Vec<u8>)>,
+        weight: usize,
+        limits: &LimitConfig,
+    ) -> Result<Self, Error> {
+        let (request_id, fingerprint) = repeated.unzip();
         caller.may_reach(body.workspace_id)?;
         check(&body)?;
         let is_orchestrator_task = body.is_orchestrator_task.unwrap_or(false);
@@ -146,6 +159,11 @@ impl Member {
         })
     }
 
+    /// The task that is to be made.
+    pub(super) fn id(&self) -> TaskId {
+        self.task.id
+    }
+
     /// Whether the statement alone cannot decide: other tasks or holders must be looked at first.
     pub(super) fn concerns_others(&self) -> bool {
         !self.task.depends_on.is_empty()
@@ -188,7 +206,7 @@ fn check(body: &CreateTask) -> Result<(), Error> {
     }
     check_range("timeout_minutes", body.timeout_minutes, 1..=240)?;
     check_range("max_abandons", body.max_abandons, 0..=100)?;
-    check_range("max_reworks", body.max_reworks, 0..=100)?;
+    check_range("max_reworks", body.max_reworks, 0..=REWORKS_LIMIT)?;
     check_range("max_retries", body.max_retries, 0..=10)?;
     check_range("max_iterations", body.max_iterations, 1..=i32::MAX)?;
     check_range("llm_max_retries", body.llm_max_retries, 1..=i32::MAX)?;
@@ -214,14 +232,15 @@ fn check(body: &CreateTask) -> Result<(), Error> {
             "a task of a workflow belongs to one of its work items: name work_item_id",
         ));
     }
-    // These are named by ids, and there are none in this release.
-    for (what, id) in [
-        ("activation", body.activation_id.map(Uuid::from)),
-        ("handoff", body.subject_handoff_id),
-    ] {
-        if let Some(id) = id {
-            return Err(Error::not_found(what, id));
-        }
+    if body.activation_id.is_some() {
+        return Err(Error::field(
+            "activation_id",
+            "is noted by the platform, for the tasks that an orchestrator makes; leave it out",
+        ));
+    }
+    // They are named by ids, and there are none in this release.
+    if let Some(id) = body.subject_handoff_id {
+        return Err(Error::not_found("handoff", id));
     }
     Ok(())
 }

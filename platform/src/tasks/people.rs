@@ -182,11 +182,21 @@ pub(super) async fn escalate_task(
     id: TaskId,
     body: EscalateTask,
 ) -> Result<Task, Error> {
-    check_length("reason", &body.reason, 1..=WORDS_MAX)?;
     if let Some(target) = &body.escalation_target {
         check_length("escalation_target", target, 1..=255)?;
     }
     let question = json!({ "reason": body.reason, "escalation_target": body.escalation_target });
+    escalate_with(write, id, &body.reason, &question).await
+}
+
+/// Takes a task from its holder, or from its failure, and asks a person this.
+pub(crate) async fn escalate_with(
+    write: &mut Write,
+    id: TaskId,
+    reason: &str,
+    question: &Value,
+) -> Result<Task, Error> {
+    check_length("reason", reason, 1..=WORDS_MAX)?;
     let to = Destination::Parked(TaskState::Escalated);
     decide(write, id, TaskMove::Escalate, to, |order| {
         order.outcome.question = Some(question.to_string());

@@ -7,6 +7,7 @@ use protocol::{
 use serde_json::{Value, json};
 
 use super::store;
+use crate::activations::{self, Wake};
 use crate::error::{Error, Refused};
 use crate::http::{Caller, Write, check_length};
 use crate::playbooks::Board;
@@ -14,7 +15,7 @@ use crate::workflows::{self, OpenRun};
 use crate::{events, queue};
 
 /// Makes a work item in a run that takes work.
-pub(super) async fn create_work_item(
+pub(crate) async fn create_work_item(
     write: &mut Write,
     run: WorkflowId,
     body: CreateWorkItem,
@@ -64,10 +65,24 @@ pub(super) async fn create_work_item(
     };
     store::insert(write.conn(), tenant, run, id, &facts).await?;
     let data = json!({ "title": body.title.trim(), "stage_name": stage, "column_id": column });
-    tell(write, run, id, "work_item.created", data).await?;
-    workflows::derive(write.tx(), tenant, run).await?;
-    queue::settle(write.tx()).await?;
+    tell(write, run, id, "work_item.created", data.clone()).await?;
+    let made = Wake::new("work_item.created", "a work item was made", data);
+    let made = made.of_item(id.uuid()).of_stage(stage.as_deref());
+    go_on(write, &open, made).await?;
     store::read(write.conn(), tenant, run, id).await
+}
+
+/// A work item has changed: derives where its run is in its life, and wakes its orchestrator.
+pub(super) async fn go_on(write: &mut Write, open: &OpenRun, changed: Wake) -> Result<(), Error> {
+    let tenant = write.caller().tenant();
+    let run = WorkflowId::from(open.id);
+    workflows::derive(write.tx(), tenant, run).await?;
+    if open.kind == "orchestrated" {
+        // Only now: a run that was completed may be open again.
+        activations::wake(write.tx(), tenant, run, &[changed]).await?;
+        workflows::derive(write.tx(), tenant, run).await?;
+    }
+    queue::settle(write.tx()).await
 }
 
 /// Locks a run that takes work: one that is neither paused nor over.
@@ -75,7 +90,7 @@ pub(super) async fn lock_open(write: &mut Write, run: WorkflowId) -> Result<Open
     let open = lock(write, run).await?;
     let state: WorkflowState = open.state.parse().map_err(anyhow::Error::from)?;
     // A planned run that has nothing open is completed until it gets something to do.
-    let may_reopen = state == WorkflowState::Completed && open.kind == "orchestrated";
+    let may_reopen = open.kind == "orchestrated" && !open.is_closed;
     match state {
         WorkflowState::Pending | WorkflowState::Active => Ok(open),
         WorkflowState::Completed if may_reopen => Ok(open),

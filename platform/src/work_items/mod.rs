@@ -20,12 +20,17 @@ mod place_store;
 mod resolve;
 mod routes;
 mod steer;
+mod steer_store;
 mod store;
 mod task_routes;
 mod update;
 
+pub(crate) use create::create_work_item;
 pub(crate) use memory_store::{NewMemoryChange, note_memory_change};
 pub(crate) use place_store::{Place, lock_in_workspace, places};
 pub use routes::routes;
+pub(crate) use steer_store::{block_stage, close_open, expect, expect_of_stage};
+pub(crate) use store::read;
 pub use store::{ItemEnd, StepItem, cancel_all, end_for_steps, make_for_steps, newest, reopen};
 pub use task_routes::task_routes;
+pub(crate) use update::update_work_item;

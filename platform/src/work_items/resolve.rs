@@ -60,5 +60,5 @@ pub(super) async fn resolve_work_item_escalation(
     }
     let data = json!({ "action": action, "feedback": instructions, "task_ids": asking });
     tell(write, run, id, "work_item.escalation_resolved", data).await?;
-    steer::finish(write, run, id).await
+    steer::finish(write, &open, &item, "work_item.escalation_resolved").await
 }

@@ -5,11 +5,13 @@ use protocol::{
 };
 use serde_json::json;
 
-use super::create::{lock, lock_open, tell};
+use super::create::{go_on, lock, lock_open, tell};
 use super::store::{self, Wish};
+use crate::activations::Wake;
 use crate::error::{Error, Refused};
 use crate::http::Write;
 use crate::queue::{self, Run};
+use crate::workflows::OpenRun;
 use crate::{tasks, workflows};
 
 /// Begins no task of a work item any more. What runs goes on.
@@ -19,7 +21,7 @@ pub(super) async fn pause_work_item(
     id: WorkItemId,
 ) -> Result<WorkItem, Error> {
     let tenant = write.caller().tenant();
-    lock_open(write, run).await?;
+    let open = lock_open(write, run).await?;
     let item = store::read(write.conn(), tenant, run, id).await?;
     must_be_open(&item)?;
     if item.pause_requested_at.is_some() {
@@ -28,7 +30,7 @@ pub(super) async fn pause_work_item(
     store::wish(write.conn(), tenant, id, Wish::Pause).await?;
     queue::pause(write.tx(), tenant, part(run, id)).await?;
     tell(write, run, id, "work_item.paused", json!({})).await?;
-    finish(write, run, id).await
+    finish(write, &open, &item, "work_item.paused").await
 }
 
 /// Goes on with a work item.
@@ -38,7 +40,7 @@ pub(super) async fn resume_work_item(
     id: WorkItemId,
 ) -> Result<WorkItem, Error> {
     let tenant = write.caller().tenant();
-    lock(write, run).await?;
+    let open = lock(write, run).await?;
     let item = store::read(write.conn(), tenant, run, id).await?;
     must_be_open(&item)?;
     if item.pause_requested_at.is_none() {
@@ -47,7 +49,7 @@ pub(super) async fn resume_work_item(
     store::wish(write.conn(), tenant, id, Wish::Resume).await?;
     queue::resume(write.tx(), tenant, part(run, id)).await?;
     tell(write, run, id, "work_item.resumed", json!({})).await?;
-    finish(write, run, id).await
+    finish(write, &open, &item, "work_item.resumed").await
 }
 
 /// Calls a work item off, with its tasks. The step that made it fails with them.
@@ -58,7 +60,7 @@ pub(super) async fn cancel_work_item(
     grace_seconds: u32,
 ) -> Result<WorkItem, Error> {
     let tenant = write.caller().tenant();
-    lock(write, run).await?;
+    let open = lock(write, run).await?;
     let item = store::read(write.conn(), tenant, run, id).await?;
     if item.cancel_requested_at.is_some() {
         return Ok(item);
@@ -68,19 +70,27 @@ pub(super) async fn cancel_work_item(
     tell(write, run, id, "work_item.cancelled", json!({})).await?;
     workflows::cancel_step_of(write.tx(), tenant, run, id).await?;
     queue::cancel(write.tx(), tenant, part(run, id), grace_seconds).await?;
-    finish(write, run, id).await
+    finish(write, &open, &item, "work_item.cancelled").await
 }
 
-/// Derives where the run is in its life, and reads the work item.
+/// A work item was changed: its run goes on.
 pub(super) async fn finish(
     write: &mut Write,
-    run: WorkflowId,
-    id: WorkItemId,
+    open: &OpenRun,
+    item: &WorkItem,
+    event_type: &str,
 ) -> Result<WorkItem, Error> {
     let tenant = write.caller().tenant();
-    workflows::derive(write.tx(), tenant, run).await?;
-    queue::settle(write.tx()).await?;
-    store::read(write.conn(), tenant, run, id).await
+    let changed = Wake::new(
+        event_type,
+        "a work item was changed",
+        json!({ "title": item.title }),
+    );
+    let changed = changed
+        .of_item(item.id.uuid())
+        .of_stage(item.stage_name.as_deref());
+    go_on(write, open, changed).await?;
+    store::read(write.conn(), tenant, item.workflow_id, item.id).await
 }
 
 /// Tries the first task of a work item again that failed, else the first one that asked for help.

@@ -175,7 +175,10 @@ pub async fn newest(
 }
 
 /// One work item of a run.
-pub(super) async fn read(
+///
+/// # Errors
+/// 404.
+pub(crate) async fn read(
     db: &mut PgConnection,
     tenant: TenantId,
     run: WorkflowId,

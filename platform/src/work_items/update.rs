@@ -5,17 +5,18 @@ use protocol::{
 };
 use serde_json::{Value, json};
 
-use super::create::{check_texts, lock_open, nature, stage_for, tell};
+use super::create::{check_texts, go_on, lock_open, nature, stage_for, tell};
 use super::store;
+use crate::activations::Wake;
 use crate::error::{Error, Refused};
 use crate::http::{Write, check_length};
-use crate::{queue, workflows};
+use crate::workflows;
 
 /// How deep work items may be nested.
 const DEPTH_MAX: usize = 20;
 
 /// Changes a work item. In a terminal column it is completed, out of one it is open again.
-pub(super) async fn update_work_item(
+pub(crate) async fn update_work_item(
     write: &mut Write,
     run: WorkflowId,
     id: WorkItemId,
@@ -129,9 +130,10 @@ pub(super) async fn update_work_item(
     };
     let data =
         json!({ "from_column_id": item.column_id, "column_id": column, "stage_name": stage });
-    tell(write, run, id, event, data).await?;
-    workflows::derive(write.tx(), tenant, run).await?;
-    queue::settle(write.tx()).await?;
+    tell(write, run, id, event, data.clone()).await?;
+    let changed = Wake::new(event, "a work item was changed", data);
+    let changed = changed.of_item(id.uuid()).of_stage(stage.as_deref());
+    go_on(write, &open, changed).await?;
     store::read(write.conn(), tenant, run, id).await
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::engine::{self, Definition};
 use super::{read, store};
+use crate::activations::{self, Wake};
 use crate::error::{Error, Refused};
 use crate::http::{Write, check_length};
 use crate::queue::{self, Limits, Run};
@@ -18,6 +19,16 @@ pub(super) async fn create_workflow(
     write: &mut Write,
     body: CreateWorkflow,
     task_timeout_minutes: i32,
+) -> Result<WorkflowDetail, Error> {
+    launch(write, body, task_timeout_minutes, None).await
+}
+
+/// Launches a run, that belongs to another one or to none.
+pub(super) async fn launch(
+    write: &mut Write,
+    body: CreateWorkflow,
+    task_timeout_minutes: i32,
+    parent: Option<WorkflowId>,
 ) -> Result<WorkflowDetail, Error> {
     let name = body.name.trim().to_owned();
     check_length("name", &name, 1..=255)?;
@@ -75,6 +86,7 @@ pub(super) async fn create_workflow(
         live_visibility_mode: body.live_visibility_mode.map(|mode| mode.as_str()),
         root: id,
         previous: None,
+        parent,
         attempt_number: 1,
         redrive_reason: None,
     };
@@ -82,6 +94,7 @@ pub(super) async fn create_workflow(
     make_parts(write, id, &definition).await?;
     let data = json!({
         "name": name, "playbook_id": body.playbook_id, "workspace_id": body.workspace_id,
+        "parent_workflow_id": parent,
     });
     tell(write, id, "workflow.created", data).await?;
     begin(write, id, &definition).await?;
@@ -155,7 +168,8 @@ pub(super) async fn make_parts(
     queue::set_limits(write.tx(), tenant, run, limits).await
 }
 
-/// Begins what a new run begins with: the first steps of a graph, or the first stage of other plans.
+/// Begins what a new run begins with: the first steps of a graph, or the first stage of other plans, whose
+/// orchestrator is woken.
 pub(super) async fn begin(
     write: &mut Write,
     id: WorkflowId,
@@ -173,6 +187,10 @@ pub(super) async fn begin(
         .tx()
         .count(metrics::counter!("stint_runs_launched_total"));
     engine::go_on(write.tx(), tenant, id).await?;
+    if definition.graph().is_none() {
+        let created = Wake::new("workflow.created", "the run was launched", json!({}));
+        activations::wake(write.tx(), tenant, id, &[created]).await?;
+    }
     queue::settle(write.tx()).await
 }
 

@@ -1,13 +1,14 @@
 //! Runs as they are shown: with their parts, and as a board.
 
 use protocol::{
-    Board, BoardColumn, PlaybookId, StageSummary, TenantId, WorkflowDetail, WorkflowId,
-    WorkflowStage,
+    Board, BoardColumn, PlaybookId, PlaybookKind, StageSummary, TenantId, WorkflowDetail,
+    WorkflowId, WorkflowStage,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{engine, store};
+use crate::activations::{self, ActivationFilter};
 use crate::error::Error;
 use crate::{playbooks, work_items};
 
@@ -15,6 +16,8 @@ use crate::{playbooks, work_items};
 const STEPS_SHOWN: i64 = 200;
 /// Work items and tasks that a run is shown with.
 const PARTS_SHOWN: i64 = 100;
+/// Activations that a run is shown with.
+const ACTIVATIONS_SHOWN: i64 = 20;
 /// Work items that a board is shown with.
 const BOARD_ITEMS_SHOWN: i64 = 1_000;
 
@@ -37,12 +40,24 @@ pub(super) async fn detail(
     steps.truncate(shown(STEPS_SHOWN));
     work_items.truncate(shown(PARTS_SHOWN));
     tasks.truncate(shown(PARTS_SHOWN));
+    let activations = match workflow.kind {
+        PlaybookKind::Graph => Vec::new(),
+        PlaybookKind::Orchestrated => {
+            let newest = ActivationFilter {
+                id: None,
+                limit: ACTIVATIONS_SHOWN,
+                offset: 0,
+            };
+            activations::list(db, tenant, id, newest).await?
+        }
+    };
     Ok(WorkflowDetail {
         workflow,
         workflow_stages,
         steps,
         work_items,
         tasks,
+        activations,
         is_truncated,
     })
 }
@@ -103,6 +118,23 @@ pub(crate) async fn board_of(
 ) -> Result<playbooks::Board, Error> {
     let definition = engine::definition(db, tenant, playbook).await?;
     Ok(definition.whole().board.clone())
+}
+
+/// What the definition of a version says to its orchestrator.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn orchestration_of(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    playbook: PlaybookId,
+) -> Result<playbooks::Orchestration, Error> {
+    let definition = engine::definition(db, tenant, playbook).await?;
+    Ok(definition
+        .whole()
+        .orchestration()
+        .cloned()
+        .unwrap_or_default())
 }
 
 /// The column in which the work items of runs of a version are worked on.

@@ -39,6 +39,7 @@ pub(super) struct Row {
     pub(super) cost_cap_usd: Option<f64>,
     pub(super) max_duration_minutes: Option<i32>,
     pub(super) root_workflow_id: Uuid,
+    pub(super) parent_workflow_id: Option<Uuid>,
     pub(super) previous_attempt_workflow_id: Option<Uuid>,
     pub(super) attempt_number: i32,
     pub(super) redrive_reason: Option<String>,
@@ -116,6 +117,7 @@ impl TryFrom<Row> for Workflow {
             metadata: JsonObject::from_text(row.metadata)?,
             request_id: row.request_id,
             root_workflow_id: row.root_workflow_id.into(),
+            parent_workflow_id: row.parent_workflow_id.map(Into::into),
             previous_attempt_workflow_id: row.previous_attempt_workflow_id.map(Into::into),
             attempt_number: row.attempt_number,
             attempt_kind: match row.previous_attempt_workflow_id {
@@ -165,19 +167,44 @@ pub(super) struct StageRow {
     pub(super) steps_open: i64,
     pub(super) steps_asking: i64,
     pub(super) steps_failed: i64,
+    /// The status of the request that a person look at it.
+    pub(super) gate: Option<String>,
 }
 
 impl StageRow {
+    /// How its gate is doing: that of an orchestrator, or the question of a step.
+    fn gate_status(&self) -> GateStatus {
+        let asked = self.gate.as_deref().and_then(|gate| gate.parse().ok());
+        match asked {
+            Some(status) => status,
+            None if self.steps_asking > 0 && self.steps_asking == self.steps_open => {
+                GateStatus::AwaitingApproval
+            }
+            None => GateStatus::NotRequested,
+        }
+    }
+
     fn status(&self) -> StageStatus {
         let has_begun = self.started_at.is_some() || self.items_total > 0;
-        if self.steps_asking > 0 && self.steps_asking == self.steps_open {
-            StageStatus::AwaitingGate
-        } else if self.steps_open > 0 || self.items_open > self.items_blocked {
+        match self.gate_status() {
+            GateStatus::AwaitingApproval => return StageStatus::AwaitingGate,
+            GateStatus::Rejected | GateStatus::Blocked if self.completed_at.is_none() => {
+                return StageStatus::Blocked;
+            }
+            GateStatus::Rejected
+            | GateStatus::Blocked
+            | GateStatus::NotRequested
+            | GateStatus::Approved
+            | GateStatus::ChangesRequested => {}
+        }
+        if self.steps_open > 0 || self.items_open > self.items_blocked {
             StageStatus::Active
         } else if self.steps_failed > 0 || self.items_blocked > 0 {
             StageStatus::Blocked
-        } else if self.steps_left == 0 && self.steps_total + self.items_total > 0 {
-            // Of a stage without steps the work items tell.
+        } else if self.steps_left == 0
+            && (self.completed_at.is_some() || self.steps_total + self.items_total > 0)
+        {
+            // Of a stage without steps its orchestrator tells, or the work items.
             StageStatus::Completed
         } else if has_begun {
             StageStatus::Active
@@ -189,7 +216,7 @@ impl StageRow {
 
 impl From<StageRow> for WorkflowStage {
     fn from(row: StageRow) -> Self {
-        let status = row.status();
+        let (status, gate_status) = (row.status(), row.gate_status());
         Self {
             id: row.id,
             position: row.position,
@@ -197,13 +224,7 @@ impl From<StageRow> for WorkflowStage {
             guidance: row.guidance,
             status,
             is_active: matches!(status, StageStatus::Active | StageStatus::AwaitingGate),
-            gate_status: match status {
-                StageStatus::AwaitingGate => GateStatus::AwaitingApproval,
-                StageStatus::Pending
-                | StageStatus::Active
-                | StageStatus::Completed
-                | StageStatus::Blocked => GateStatus::NotRequested,
-            },
+            gate_status,
             iteration_count: row.iteration_count,
             summary: row.summary,
             started_at: row.started_at.map(Into::into),

@@ -81,6 +81,8 @@ pub(super) async fn redrive_workflow(
         live_visibility_mode: mode.or(source.live_visibility_mode.as_deref()),
         root: source.root_workflow_id.into(),
         previous: Some(id),
+        // Its parent was told of the end of the one before.
+        parent: None,
         attempt_number,
         redrive_reason: body.reason.as_deref(),
     };

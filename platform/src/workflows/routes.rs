@@ -4,8 +4,8 @@ use axum::extract::State;
 use http::StatusCode;
 use protocol::Scope::{Admin, Agent};
 use protocol::{
-    Bare, Board, BulkDeleteWorkflows, BulkDeletedWorkflows, CreateWorkflow, DecideStep,
-    DeletedWorkflow, Envelope, Event, Page, RedriveWorkflow, Redriven, RunWhy, Stretch,
+    Bare, Board, BulkDeleteWorkflows, BulkDeletedWorkflows, ChainWorkflow, CreateWorkflow,
+    DecideStep, DeletedWorkflow, Envelope, Event, Page, RedriveWorkflow, Redriven, RunWhy, Stretch,
     UpdateWorkflowSettings, Workflow, WorkflowDetail, WorkflowId, WorkflowSettings, WorkflowStage,
     WorkflowState, WorkflowStep,
 };
@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{approve, delete, launch, read, redrive, settings, steer, store, why};
+use super::{approve, children, delete, launch, read, redrive, settings, steer, store, why};
 use crate::app::App;
 use crate::error::Error;
 use crate::events::{self, RunEventQuery};
@@ -44,6 +44,7 @@ pub fn routes() -> Routes {
         .route(AtLeast(Admin), routes!(resume_workflow))
         .route(AtLeast(Admin), routes!(cancel_workflow))
         .route(AtLeast(Admin), routes!(redrive_workflow))
+        .route(AtLeast(Admin), routes!(chain_workflow))
 }
 
 /// Launches a run of a published playbook. The steps of a graph that need nothing begin at once.
@@ -70,6 +71,8 @@ struct WorkflowQuery {
     playbook_id: Option<Uuid>,
     /// Only runs in these states, separated by commas.
     state: Option<String>,
+    /// Only runs that this one launched.
+    parent_workflow_id: Option<Uuid>,
     /// The number of the page; 1 unless given.
     #[param(minimum = 1)]
     page: Option<i64>,
@@ -91,6 +94,7 @@ async fn list_workflows(
         workspaces: caller.workspace_filter(),
         workspace: query.workspace_id,
         playbook: query.playbook_id,
+        parent: query.parent_workflow_id,
         states: states.map(|states| states.iter().map(ToString::to_string).collect()),
     };
     let mut db = app.db.reader().await?;
@@ -309,4 +313,19 @@ async fn redrive_workflow(
     let minutes = app.config.limits.task_timeout_minutes;
     let redriven = redrive::redrive_workflow(&mut write, id, body, minutes).await?;
     write.commit(StatusCode::CREATED, redriven).await
+}
+
+/// Launches a run that belongs to this one, in the same workspace. It is called off with this one, and its end
+/// wakes the orchestrator of this one.
+#[utoipa::path(post, path = "/api/v1/workflows/{workflow_id}/chain", request_body = ChainWorkflow,
+               responses((status = 201, body = Envelope<WorkflowDetail>)))]
+async fn chain_workflow(
+    State(app): State<App>,
+    Path(id): Path<WorkflowId>,
+    command: Command<ChainWorkflow>,
+) -> Result<Reply<WorkflowDetail>, Error> {
+    let (mut write, body) = command.begin(&app).await?;
+    let minutes = app.config.limits.task_timeout_minutes;
+    let made = children::chain_workflow(&mut write, id, body, minutes).await?;
+    write.commit(StatusCode::CREATED, made).await
 }

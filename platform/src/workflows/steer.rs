@@ -6,6 +6,7 @@ use serde_json::json;
 use super::launch::tell;
 use super::store::OpenRun;
 use super::{engine, read, store};
+use crate::activations::{self, Wake};
 use crate::error::{Error, Refused};
 use crate::http::Write;
 use crate::queue::{self, Run};
@@ -53,11 +54,15 @@ pub(super) async fn resume_workflow(
     queue::resume(write.tx(), tenant, whole(id)).await?;
     tell(write, id, "workflow.resumed", json!({})).await?;
     engine::go_on(write.tx(), tenant, id).await?;
+    if run.kind == "orchestrated" {
+        let resumed = Wake::new("workflow.resumed", "the run goes on", json!({})).by_person();
+        activations::wake(write.tx(), tenant, id, &[resumed]).await?;
+    }
     queue::settle(write.tx()).await?;
     shown(write, id).await
 }
 
-/// Calls a run off. What nobody holds is cancelled at once; whoever holds a task learns of it with the next
+/// Calls a run off, and the runs that it launched. What nobody holds is cancelled at once; whoever holds a task learns of it with the next
 /// heartbeat, and has `grace_seconds` to report an end.
 pub(super) async fn cancel_workflow(
     write: &mut Write,
@@ -74,12 +79,33 @@ pub(super) async fn cancel_workflow(
         }
     }
     let tenant = write.caller().tenant();
+    let from = json!({ "from_state": state });
+    call_off(write, id, from, grace_seconds).await?;
+    for child in store::open_descendants(write.conn(), tenant, id).await? {
+        // It may have ended before it could be locked.
+        let run = store::lock_open_run(write.conn(), tenant, child, None).await?;
+        let state: WorkflowState = run.state.parse().map_err(anyhow::Error::from)?;
+        if !state.is_final() {
+            let from = json!({ "from_state": state, "parent_workflow_id": id });
+            call_off(write, child, from, grace_seconds).await?;
+        }
+    }
+    queue::settle(write.tx()).await?;
+    shown(write, id).await
+}
+
+async fn call_off(
+    write: &mut Write,
+    id: WorkflowId,
+    data: serde_json::Value,
+    grace_seconds: u32,
+) -> Result<(), Error> {
+    let tenant = write.caller().tenant();
     store::cancel(write.conn(), tenant, id).await?;
     work_items::cancel_all(write.conn(), tenant, id).await?;
-    let data = json!({ "from_state": state });
     tell(write, id, "workflow.cancellation_requested", data).await?;
     queue::cancel(write.tx(), tenant, whole(id), grace_seconds).await?;
-    finish(write, id).await
+    engine::derive(write.tx(), tenant, id).await
 }
 
 async fn finish(write: &mut Write, id: WorkflowId) -> Result<WorkflowDetail, Error> {

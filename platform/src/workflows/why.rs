@@ -1,15 +1,15 @@
 //! Why a run or a work item does not go on: what stands in its way now, and what to do about it.
 
 use protocol::{
-    RunWhy, RunWhyReason, StepInTheWay, TaskInTheWay, TenantId, WhyReason, WorkItem, WorkItemId,
-    WorkflowId, WorkflowState,
+    ActivationInTheWay, ActivationState, RunWhy, RunWhyReason, StepInTheWay, TaskInTheWay,
+    TenantId, WhyReason, WorkItem, WorkItemId, WorkflowId, WorkflowState,
 };
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::store;
 use crate::error::Error;
-use crate::tasks;
+use crate::{activations, tasks};
 
 /// Explains a run, or one work item of it.
 ///
@@ -31,7 +31,9 @@ pub(super) async fn explain(
         message: String::new(),
         steps: Vec::new(),
         tasks: Vec::new(),
+        activation: None,
     };
+    let gates = run.work_item_summary.awaiting_gate_count;
     let part = item.map(WorkItemId::uuid);
     let what = if item.is_some() { "work item" } else { "run" };
     match run.state {
@@ -60,6 +62,12 @@ pub(super) async fn explain(
         }
         WorkflowState::Pending | WorkflowState::Active => {
             why.tasks = tasks_in_the_way(db, tenant, id, part).await?;
+            if item.is_none() {
+                why.activation = activation_in_the_way(db, tenant, id).await?;
+            }
+            if explain_orchestrator(&mut why) {
+                return Ok(why);
+            }
             let asking = steps(db, tenant, id, part, &["waiting"]).await?;
             let goes_on = why.tasks.iter().any(|task| {
                 matches!(
@@ -68,6 +76,7 @@ pub(super) async fn explain(
                 )
             });
             let needs_person = !asking.is_empty()
+                || (item.is_none() && gates > 0)
                 || why
                     .tasks
                     .iter()
@@ -92,7 +101,16 @@ pub(super) async fn explain(
             } else {
                 let failed = steps(db, tenant, id, part, &["failed"]).await?;
                 let pending = steps(db, tenant, id, part, &["pending"]).await?;
-                if !failed.is_empty() {
+                let children = match item {
+                    None => store::open(db, tenant, id, None).await?.children,
+                    Some(_) => 0,
+                };
+                if children > 0 {
+                    why.reason = RunWhyReason::WaitingForChildren;
+                    why.message = format!(
+                        "it waits for {children} runs that it has launched: GET /api/v1/workflows?parent_workflow_id={id}"
+                    );
+                } else if !failed.is_empty() {
                     why.reason = RunWhyReason::StepFailed;
                     why.message = "a step of it has failed; retry its task".to_owned();
                     why.steps = failed;
@@ -109,6 +127,64 @@ pub(super) async fn explain(
         }
     }
     Ok(why)
+}
+
+/// What the orchestrator of a run was woken for, where that is not done with.
+async fn activation_in_the_way(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+) -> Result<Option<ActivationInTheWay>, Error> {
+    let Some(batch) = activations::open_batch(db, tenant, run).await? else {
+        return Ok(None);
+    };
+    let state = match batch.state.as_str() {
+        "processing" => ActivationState::Processing,
+        "stuck" => ActivationState::Failed,
+        _ => ActivationState::Queued,
+    };
+    let next_try_at = batch.look_at.filter(|_| state == ActivationState::Queued);
+    Ok(Some(ActivationInTheWay {
+        activation_id: batch.id.into(),
+        state,
+        task_id: batch.task_id.into(),
+        dispatch_attempt: batch.dispatch_attempt,
+        failure_count: batch.failures,
+        next_try_at: next_try_at.map(Into::into),
+        error: batch
+            .error
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()?,
+    }))
+}
+
+/// Whether it is the orchestrator that a run waits for.
+fn explain_orchestrator(why: &mut RunWhy) -> bool {
+    let Some(activation) = &why.activation else {
+        return false;
+    };
+    let error = activation.error.as_ref();
+    let error = error
+        .map(|error| error.message.as_str())
+        .unwrap_or_default();
+    let failures = activation.failure_count;
+    (why.reason, why.message) = match activation.state {
+        ActivationState::Failed => (
+            RunWhyReason::OrchestratorFailed,
+            format!(
+                "the orchestrator has failed {failures} times in a row, and a person is needed; the last error: {error}; when it is mended, retry its task, or wake it: POST /api/v1/workflows/{{workflow_id}}/activations"
+            ),
+        ),
+        ActivationState::Queued => (
+            RunWhyReason::WaitingForOrchestrator,
+            format!(
+                "the orchestrator has failed, and is tried again after a pause; the error: {error}"
+            ),
+        ),
+        ActivationState::Processing | ActivationState::Completed => return false,
+    };
+    true
 }
 
 /// Explains a work item.

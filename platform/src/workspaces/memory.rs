@@ -21,7 +21,7 @@ const HISTORY_VALUE_BYTES_MAX: usize = 8 * 1024;
 ///
 /// # Errors
 /// 404; 409 `limit_reached` when the memory is full; 422 for a bad key; 400 for a plain secret.
-pub(super) async fn remember(
+pub(crate) async fn remember(
     write: &mut Write,
     id: WorkspaceId,
     wanted: &RememberInWorkspace,
@@ -62,7 +62,7 @@ pub(super) async fn remember(
 ///
 /// # Errors
 /// 404 for the workspace or the key.
-pub(super) async fn forget(
+pub(crate) async fn forget(
     write: &mut Write,
     id: WorkspaceId,
     key: &str,

@@ -13,6 +13,7 @@ mod routes;
 mod settings;
 mod store;
 
+pub(crate) use memory::{forget, remember};
 pub(crate) use memory_store::entries_of_item;
 pub use routes::routes;
 

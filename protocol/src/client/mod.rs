@@ -6,15 +6,19 @@
 //!
 //! The methods stand beside the domain they belong to; here is what all of them share.
 
+mod activations;
 mod agents;
 mod approvals;
 mod error;
 mod events;
+mod gates;
 mod keys;
 mod logs;
+mod orchestrator;
 mod people;
 mod playbooks;
 mod sse;
+mod steering;
 mod system;
 mod tasks;
 mod tenants;
@@ -33,6 +37,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::ClientError;
+pub use orchestrator::Steering;
 pub use sse::{EntryStream, Streamed};
 pub use work_item_tasks::TaskPlace;
 

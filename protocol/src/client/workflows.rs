@@ -2,8 +2,8 @@
 
 use super::{Client, Filters, Result, data, whole};
 use crate::{
-    Bare, Board, BulkDeleteWorkflows, BulkDeletedWorkflows, CreateWorkflow, DecideStep,
-    DeletedWorkflow, Event, Page, RedriveWorkflow, Redriven, RunWhy, Stretch,
+    Bare, Board, BulkDeleteWorkflows, BulkDeletedWorkflows, ChainWorkflow, CreateWorkflow,
+    DecideStep, DeletedWorkflow, Event, Page, RedriveWorkflow, Redriven, RunWhy, Stretch,
     UpdateWorkflowSettings, Workflow, WorkflowDetail, WorkflowId, WorkflowSettings, WorkflowStage,
     WorkflowStep,
 };
@@ -116,6 +116,15 @@ impl Client {
     /// Calls a run off.
     pub async fn cancel_workflow(&self, id: WorkflowId, body: &Bare) -> Result<WorkflowDetail> {
         data(self.post(&format!("/api/v1/workflows/{id}/cancel"), body)).await
+    }
+
+    /// Launches a run that belongs to another one.
+    pub async fn chain_workflow(
+        &self,
+        id: WorkflowId,
+        child: &ChainWorkflow,
+    ) -> Result<WorkflowDetail> {
+        data(self.post(&format!("/api/v1/workflows/{id}/chain"), child)).await
     }
 
     /// Tries again what a run did.

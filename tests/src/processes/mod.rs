@@ -3,6 +3,7 @@
 //! A [`Stage`] is the folder of one test. Every process writes its log there, and when the test
 //! fails all of these logs are printed. A process that is dropped is ended.
 
+mod example;
 mod platform;
 mod process;
 mod tenant;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::place::Place;
 
+pub use example::ExampleProcess;
 pub use platform::PlatformProcess;
 pub use process::program;
 use process::{Process, free_port};
@@ -121,6 +123,15 @@ impl Stage {
         ours.extend(logs.iter().cloned());
         drop((logs, ours));
         platform
+    }
+
+    /// One of the examples, started with these settings.
+    pub fn example(&self, name: &str, settings: &[(&str, &str)]) -> ExampleProcess {
+        let mut command = program(&format!("examples/{name}"));
+        command.envs(settings.iter().copied());
+        let mut example = ExampleProcess::new(Process::new(name, command, self.log(name)));
+        example.start();
+        example
     }
 
     /// A worker that is configured, not started.

@@ -21,7 +21,7 @@ pub fn program(name: &str) -> Command {
     let path = folder.join(name);
     assert!(
         is_fresh(&path),
-        "{} is not there or older than its sources: run `cargo build --workspace` first, with the same profile",
+        "{} is not there or older than its sources: run `cargo build --workspace --bins --examples` first, with the same profile",
         path.display()
     );
     let mut command = Command::new(path);

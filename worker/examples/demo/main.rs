@@ -18,6 +18,7 @@
 mod check;
 mod follow;
 mod job;
+mod orchestrated;
 mod screen;
 mod workflow;
 
@@ -62,6 +63,8 @@ enum Action {
     Run(Run),
     /// Launches a run of a playbook and follows it to its end
     Workflow(workflow::Workflow),
+    /// Launches a run that an orchestrator leads and follows it to its end
+    Orchestrated(orchestrated::Orchestrated),
 }
 
 /// What to do, and what to look at afterwards.
@@ -104,6 +107,7 @@ async fn act(flags: Flags) -> anyhow::Result<bool> {
         Action::Keys { folder } => make_keys(&client, &folder).await.map(|()| true),
         Action::Run(run) => run_job(&client, &run).await,
         Action::Workflow(wanted) => workflow::run(&client, &wanted).await,
+        Action::Orchestrated(wanted) => orchestrated::run(&client, &wanted).await,
     }
 }
 

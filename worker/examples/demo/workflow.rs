@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -55,12 +55,15 @@ pub(crate) async fn run(client: &Client, wanted: &Workflow) -> anyhow::Result<bo
     let begin = patiently(|| client.list_events(&[("after", "latest")])).await?;
     let begin = begin.meta.next_after.context("events have no end")?;
     let start = Instant::now();
-    let playbook = publish(client, wanted).await?;
+    let playbook = publish(client, &wanted.playbook).await?;
     println!(
         "Playbook {:?}, version {}, is published.",
         playbook.name, playbook.version
     );
-    let id = launch(client, wanted, &playbook).await?;
+    let folder = wanted.folder.to_str();
+    let folder = folder.context("the folder's name is no text")?;
+    let name = format!("Check {folder}");
+    let id = launch(client, &playbook, &name, json!({ "folder": folder })).await?;
     println!("Run {id} is launched.");
     let ended = follow(client, wanted, id).await?;
     println!(
@@ -84,9 +87,9 @@ pub(crate) async fn run(client: &Client, wanted: &Workflow) -> anyhow::Result<bo
 }
 
 /// Publishes the playbook; where there is one already, its next version.
-async fn publish(client: &Client, wanted: &Workflow) -> anyhow::Result<Playbook> {
-    let text = std::fs::read_to_string(&wanted.playbook)
-        .with_context(|| format!("reading {}", wanted.playbook.display()))?;
+pub(crate) async fn publish(client: &Client, path: &Path) -> anyhow::Result<Playbook> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let mut body: CreatePlaybook = serde_json::from_str(&text)?;
     body.request_id = Some(format!("demo-playbook-{}", Uuid::now_v7()));
     match patiently(|| client.create_playbook(&body)).await {
@@ -114,10 +117,12 @@ async fn publish(client: &Client, wanted: &Workflow) -> anyhow::Result<Playbook>
     Ok(patiently(|| client.replace_playbook(latest.id, &next)).await?)
 }
 
-async fn launch(
+/// Launches a run in a workspace of its own.
+pub(crate) async fn launch(
     client: &Client,
-    wanted: &Workflow,
     playbook: &Playbook,
+    name: &str,
+    parameters: Value,
 ) -> anyhow::Result<WorkflowId> {
     let this = Uuid::now_v7();
     let workspace = CreateWorkspace {
@@ -130,15 +135,10 @@ async fn launch(
         request_id: Some(format!("demo-workspace-{this}")),
     };
     let workspace = patiently(|| client.create_workspace(&workspace)).await?;
-    let folder = wanted
-        .folder
-        .to_str()
-        .context("the folder's name is no text")?;
-    let parameters = json!({ "folder": folder });
     let run = CreateWorkflow {
         playbook_id: playbook.id,
         workspace_id: workspace.id,
-        name: format!("Check {folder}").chars().take(255).collect(),
+        name: name.chars().take(255).collect(),
         operator_note: None,
         parameters: Some(serde_json::from_value(parameters)?),
         metadata: None,
@@ -257,7 +257,7 @@ fn person_decides(
     Ok((ApprovalAction::Approve, Some(fields.into())))
 }
 
-fn ask(prompt: &str) -> anyhow::Result<String> {
+pub(crate) fn ask(prompt: &str) -> anyhow::Result<String> {
     print!("{prompt}");
     std::io::stdout().flush()?;
     let mut line = String::new();

@@ -7,6 +7,7 @@ use stint_protocol::ClaimedTask;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::handler::tests::nowhere;
 use crate::lease::Progress;
 use crate::lease::tests::claimed_task;
 use crate::logs::Stream;
@@ -49,6 +50,7 @@ impl Bench {
         let (logs, mut lines): (_, Lines) = sink(&self.mask);
         let run = TaskRun {
             task: self.task.clone(),
+            client: nowhere(),
             logs,
             progress: Progress::default(),
             stopped: self.stopped.clone(),

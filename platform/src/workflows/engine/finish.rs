@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::pass::{Pass, error_text};
 use super::store::{self, Derived, EndedRow};
+use crate::activations;
 use crate::error::Error;
 use crate::graph::Budget;
 use crate::work_items::{self, ItemEnd};
@@ -160,9 +161,20 @@ impl Pass<'_> {
         }
         let entity = (EntityType::Workflow, run);
         self.tell(run, "workflow.state_changed", entity, data);
+        if let (true, Some(parent)) = (state.is_final(), derived.parent_workflow_id) {
+            let child = activations::EndedChild {
+                id: run.into(),
+                name: &derived.name,
+                state,
+            };
+            activations::child_ended(self.tx, self.tenant, parent.into(), child).await?;
+        }
         if state.is_final() {
             let counter = metrics::counter!("stint_runs_ended_total", "state" => state.as_str());
             self.tx.count(counter);
+        }
+        if state.is_final() && derived.kind == "orchestrated" {
+            activations::run_ended(self.tx, self.tenant, run.into()).await?;
         }
         if state == WorkflowState::Completed {
             let data = json!({ "playbook_id": derived.playbook_id });

@@ -38,6 +38,7 @@ use std::collections::BTreeSet;
 use protocol::{TaskId, TaskState, TenantId, WorkflowId};
 use uuid::Uuid;
 
+use crate::activations::TaskWake;
 use crate::db::Tx;
 use crate::error::Error;
 
@@ -73,8 +74,9 @@ impl TaskChange {
     }
 }
 
-/// Tasks of runs have ended, or are open again: carries out what follows. Runs in the transaction of the
-/// move, after the rows of the runs were locked by [`lock_runs`](super::lock_runs).
+/// Tasks of runs have ended, or are open again: carries out what follows. What orchestrators are to know of
+/// wakes them. Runs in the transaction of the move, after the rows of the runs were locked by
+/// [`lock_runs`](super::lock_runs).
 ///
 /// # Errors
 /// Those of the database.
@@ -82,13 +84,16 @@ pub async fn tasks_moved(
     tx: &mut Tx,
     tenant: TenantId,
     changes: &[TaskChange],
+    wakes: &[TaskWake],
 ) -> Result<(), Error> {
-    let runs: BTreeSet<Uuid> = changes
-        .iter()
-        .map(|change| change.workflow.uuid())
-        .collect();
+    let changed = changes.iter().map(|change| change.workflow);
+    let told = wakes.iter().map(|wake| wake.workflow);
+    let runs: BTreeSet<Uuid> = changed.chain(told).map(WorkflowId::uuid).collect();
     let mut pass = Pass::lock(tx, tenant, &Vec::from_iter(runs)).await?;
-    pass.settle(changes).await?;
+    if !changes.is_empty() {
+        pass.settle(changes).await?;
+    }
+    pass.wake(wakes).await?;
     pass.carry_out().await
 }
 

@@ -12,6 +12,7 @@ use super::hand_out::NewMember;
 use super::start::Begun;
 use super::store::{self, Counts, Run, Startable};
 use super::{TaskChange, kinds};
+use crate::activations::{self, TaskWake};
 use crate::db::Tx;
 use crate::error::Error;
 use crate::events::NewEvent;
@@ -160,6 +161,18 @@ impl<'t> Pass<'t> {
             }
             self.look_at(counts).await?;
         }
+        Ok(())
+    }
+
+    /// Wakes the orchestrators of those of the runs that have one.
+    pub(super) async fn wake(&mut self, wakes: &[TaskWake]) -> Result<(), Error> {
+        let orchestrated = self.runs.values().filter(|run| run.is_orchestrated);
+        let orchestrated: BTreeSet<Uuid> = orchestrated.map(|run| run.id).collect();
+        if orchestrated.is_empty() {
+            return Ok(());
+        }
+        activations::wake_for_tasks(self.tx, self.tenant, &orchestrated, wakes).await?;
+        self.touched.extend(orchestrated);
         Ok(())
     }
 

@@ -23,6 +23,7 @@ pub(in crate::workflows) struct Run {
     pub(in crate::workflows) task_timeout_minutes: i32,
     pub(in crate::workflows) is_paused: bool,
     pub(in crate::workflows) is_cancelled: bool,
+    pub(in crate::workflows) is_orchestrated: bool,
 }
 
 impl Run {
@@ -41,7 +42,8 @@ pub(super) async fn lock(
     Ok(sqlx::query_as!(
         Run,
         r#"select id, name, playbook_id, workspace_id, task_timeout_minutes,
-                  pause_requested_at is not null as "is_paused!", cancel_requested_at is not null as "is_cancelled!"
+                  pause_requested_at is not null as "is_paused!", cancel_requested_at is not null as "is_cancelled!",
+                  kind = 'orchestrated' as "is_orchestrated!"
            from workflows
            where tenant_id = $1 and id = any($2)
            order by id
@@ -485,6 +487,7 @@ pub(super) struct Derived {
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) playbook_id: Uuid,
+    pub(super) parent_workflow_id: Option<Uuid>,
     pub(super) state: String,
     pub(super) derived: String,
     pub(super) failed_step: Option<String>,
@@ -520,7 +523,8 @@ pub(super) async fn put(
     sqlx::query!(
         "update workflows
          set state = $3,
-             output = $4::text::json,
+             -- What its orchestrator has said of a run stays.
+             output = coalesce($4::text::json, case when kind = 'orchestrated' then output end),
              error = $5::text::json,
              started_at = case when $3 = 'pending' then started_at else coalesce(started_at, clock_timestamp()) end,
              completed_at = case when $6 then coalesce(completed_at, clock_timestamp()) end,

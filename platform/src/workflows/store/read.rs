@@ -17,7 +17,7 @@ macro_rules! select_runs {
                       w.cancel_requested_at, w.parameters::text as "parameters!", w.context::text as "context!",
                       w.metadata::text as "metadata!", w.config_overrides::text as "config_overrides!",
                       w.instruction_config::text as "instruction_config!", w.token_budget, w.cost_cap_usd,
-                      w.max_duration_minutes, w.root_workflow_id, w.previous_attempt_workflow_id, w.attempt_number,
+                      w.max_duration_minutes, w.root_workflow_id, w.parent_workflow_id, w.previous_attempt_workflow_id, w.attempt_number,
                       w.redrive_reason, w.output::text as output, w.error::text as error, w.started_at, w.completed_at,
                       w.created_at, w.updated_at, tasks.counts as "task_counts?", steps.counts as "step_counts?",
                       items.total as "items_total!", items.open as "items_open!", items.blocked as "items_blocked!",
@@ -54,7 +54,9 @@ macro_rules! select_runs {
                    from work_items i where i.tenant_id = w.tenant_id and i.workflow_id = w.id
                ) items on true
                left join lateral (
-                   select count(*) as gates from workflow_steps d where d.tenant_id = w.tenant_id and d.workflow_id = w.id and d.state = 'waiting'
+                   select (select count(*) from workflow_steps d where d.tenant_id = w.tenant_id and d.workflow_id = w.id and d.state = 'waiting')
+                        + (select count(*) from stage_gates d where d.tenant_id = w.tenant_id and d.workflow_id = w.id
+                             and d.status = 'awaiting_approval' and d.superseded_at is null) as gates
                ) asking on true
                left join lateral (
                    select (array_agg(g.name order by g.position) filter (where g.completed_at is null and w.lifecycle = 'planned'))[1] as current,
@@ -74,6 +76,7 @@ pub(in crate::workflows) struct Filter {
     pub(in crate::workflows) workspace: Option<Uuid>,
     pub(in crate::workflows) playbook: Option<Uuid>,
     pub(in crate::workflows) states: Option<Vec<String>>,
+    pub(in crate::workflows) parent: Option<Uuid>,
 }
 
 /// A page of runs, newest first, and how many there are in all.
@@ -90,13 +93,15 @@ pub(in crate::workflows) async fn list(
            and ($3::uuid is null or w.workspace_id = $3)
            and ($4::uuid is null or w.playbook_id = $4)
            and ($5::text[] is null or w.state = any($5))
+           and ($6::uuid is null or w.parent_workflow_id = $6)
          order by w.id desc
-         limit $6 offset $7",
+         limit $7 offset $8",
         tenant.uuid(),
         filter.workspaces.as_deref() as Option<&[Uuid]>,
         filter.workspace as Option<Uuid>,
         filter.playbook as Option<Uuid>,
         filter.states.as_deref() as Option<&[String]>,
+        filter.parent as Option<Uuid>,
         limit,
         offset,
     )
@@ -108,12 +113,14 @@ pub(in crate::workflows) async fn list(
              and ($2::uuid[] is null or w.workspace_id = any($2))
              and ($3::uuid is null or w.workspace_id = $3)
              and ($4::uuid is null or w.playbook_id = $4)
-             and ($5::text[] is null or w.state = any($5))"#,
+             and ($5::text[] is null or w.state = any($5))
+             and ($6::uuid is null or w.parent_workflow_id = $6)"#,
         tenant.uuid(),
         filter.workspaces.as_deref() as Option<&[Uuid]>,
         filter.workspace as Option<Uuid>,
         filter.playbook as Option<Uuid>,
         filter.states.as_deref() as Option<&[String]>,
+        filter.parent as Option<Uuid>,
     )
     .fetch_one(db)
     .await?;
@@ -153,8 +160,10 @@ pub(in crate::workflows) async fn stages(
         r#"select g.id, g.name, g.position, g.goal, g.guidance, g.iteration_count, g.summary, g.started_at, g.completed_at,
                   coalesce(i.total, 0) as "items_total!", coalesce(i.open, 0) as "items_open!", coalesce(i.blocked, 0) as "items_blocked!",
                   coalesce(s.total, 0) as "steps_total!", coalesce(s.remaining, 0) as "steps_left!", coalesce(s.open, 0) as "steps_open!",
-                  coalesce(s.asking, 0) as "steps_asking!", coalesce(s.failed, 0) as "steps_failed!"
+                  coalesce(s.asking, 0) as "steps_asking!", coalesce(s.failed, 0) as "steps_failed!",
+                  t.status as "gate?"
            from workflow_stages g
+           left join stage_gates t on t.tenant_id = $1 and t.workflow_id = $2 and t.stage_name = g.name and t.superseded_at is null
            left join (
                select stage_name, count(*) as total,
                       count(*) filter (where completed_at is null and cancel_requested_at is null) as open,

@@ -31,6 +31,7 @@ pub(in crate::workflows) struct NewRun<'r> {
     pub(in crate::workflows) live_visibility_mode: Option<&'r str>,
     pub(in crate::workflows) root: WorkflowId,
     pub(in crate::workflows) previous: Option<WorkflowId>,
+    pub(in crate::workflows) parent: Option<WorkflowId>,
     pub(in crate::workflows) attempt_number: i32,
     pub(in crate::workflows) redrive_reason: Option<&'r str>,
 }
@@ -46,10 +47,10 @@ pub(in crate::workflows) async fn insert(
              tenant_id, id, workspace_id, playbook_id, playbook_version, kind, lifecycle, name, request_id, state,
              parameters, input, context, metadata, config_overrides, instruction_config, task_timeout_minutes,
              token_budget, cost_cap_usd, max_duration_minutes, live_visibility_mode, root_workflow_id,
-             previous_attempt_workflow_id, attempt_number, redrive_reason
+             previous_attempt_workflow_id, attempt_number, redrive_reason, parent_workflow_id
          )
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pending', $10::text::json, $11::text::json, $12::text::json,
-                 $13::text::json, $14::text::json, $15::text::json, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
+                 $13::text::json, $14::text::json, $15::text::json, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
         tenant.uuid(),
         run.id.uuid(),
         run.workspace,
@@ -74,6 +75,7 @@ pub(in crate::workflows) async fn insert(
         run.previous.map(WorkflowId::uuid),
         run.attempt_number,
         run.redrive_reason,
+        run.parent.map(WorkflowId::uuid),
     )
     .execute(db)
     .await?;
@@ -244,6 +246,10 @@ pub(crate) struct OpenRun {
     pub(crate) state: String,
     pub(crate) kind: String,
     pub(crate) playbook_id: Uuid,
+    pub(crate) workspace_id: Uuid,
+    pub(crate) name: String,
+    /// Whether an orchestrator has said that it is over.
+    pub(crate) is_closed: bool,
     pub(crate) settings_revision: i32,
 }
 
@@ -259,7 +265,7 @@ pub(crate) async fn lock_open_run(
 ) -> Result<OpenRun, Error> {
     let found = sqlx::query_as!(
         OpenRun,
-        r#"select id, state, kind, playbook_id, settings_revision
+        r#"select id, state, kind, playbook_id, workspace_id, name, closed_at is not null as "is_closed!", settings_revision
            from workflows
            where tenant_id = $1 and id = $2 and ($3::uuid[] is null or workspace_id = any($3))
            for no key update"#,

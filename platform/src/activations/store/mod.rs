@@ -1,0 +1,8 @@
+//! Every statement that writes activations and their batches, and those that read them.
+
+mod read;
+mod write;
+
+pub(crate) use read::{ActivationFilter, batch_of_task, event_count, list, open_batch};
+pub(super) use read::{events_of, find};
+pub(super) use write::*;

@@ -152,7 +152,7 @@ fn what_another_agent_holds_is_not_touched() {
             let is_of_holders = operation.scope_in_words() == Some("agent");
             let worker_key = is_of_holders.then_some(&stranger.worker_key);
             for key in std::iter::once(&stranger.agent_key).chain(worker_key) {
-                let path = operation.path_with(|name| world.value_of(name));
+                let path = operation.path_with(|name| world.value_for(operation, name));
                 let answer = Answer::of(operation.request(t, &path, key).json(&body)).await;
                 assert_eq!(answer.status, 403, "{operation}: {}", answer.text);
                 asked += 1;

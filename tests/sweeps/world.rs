@@ -6,10 +6,8 @@ use stint_protocol::{
     ActivationId, CreateKey, CreateTenant, GateId, KeyId, PlaybookId, Scope, SignalType,
     SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
 };
-use stint_tests::{TestPlatform, TestWorker, new_task};
+use stint_tests::{Operation, TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
-
-use stint_tests::Operation;
 
 /// A tenant with one of everything.
 pub(crate) struct World {

@@ -109,14 +109,17 @@ async fn follow(
 
 /// What there is to tell of a run, in the order in which it came about.
 fn lines(now: &WorkflowDetail) -> Vec<(String, String)> {
-    let activations = now.activations.iter().rev().filter_map(|activation| {
+    let activations = now
+        .activations
+        .iter()
+        .rev()
         // Those that were told together are told of once.
-        (activation.activation_id == Some(activation.id)).then(|| {
+        .filter(|activation| activation.activation_id == Some(activation.id))
+        .map(|activation| {
             let kinds = activation.event_types.join(", ");
             let line = format!("orchestrator {}: {kinds}", activation.state);
             (activation.id.to_string(), line)
-        })
-    });
+        });
     let tasks = now.tasks.iter().rev().filter_map(|task| {
         let role = task.role.as_deref()?;
         (role != "orchestrator").then(|| {

@@ -46,16 +46,13 @@ const OWNERS: &[(&str, &str)] = &[
     ("steering", "steering_messages steering_sessions"),
     ("tasks", "task_dependencies tasks"),
     ("tenants", "tenants"),
-    ("work_items", "work_items"),
+    ("work_items", "work_item_memory_changes work_items"),
     ("workers", "worker_signals workers"),
     (
         "workflows",
         "workflow_stages workflow_step_members workflow_steps workflows",
     ),
-    (
-        "workspaces",
-        "work_item_memory_changes workspace_memory workspaces",
-    ),
+    ("workspaces", "workspace_memory workspaces"),
 ];
 
 /// Statements that write the table of another domain, and why.

@@ -56,7 +56,8 @@ fn an_answer_that_differs_from_the_description_is_seen() {
                 body.to_string(),
             ))
         };
-        let cases: &[(&Answer, &dyn Fn(&mut serde_json::Value), &str)] = &[
+        type Change<'a> = &'a dyn Fn(&mut serde_json::Value);
+        let cases: &[(&Answer, Change<'_>, &str)] = &[
             (
                 &good,
                 &|body| body["data"]["surprise"] = json!(1),

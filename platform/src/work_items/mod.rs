@@ -15,6 +15,7 @@
 //! Whoever changes a work item locks its run first, and derives afterwards where the run is in its life.
 
 mod create;
+mod memory_store;
 mod place_store;
 mod resolve;
 mod routes;
@@ -25,6 +26,7 @@ mod task_routes;
 mod update;
 
 pub(crate) use create::create_work_item;
+pub(crate) use memory_store::{NewMemoryChange, note_memory_change};
 pub(crate) use place_store::{Place, lock_in_workspace, places};
 pub use routes::routes;
 pub(crate) use steer_store::{block_stage, close_open, expect, expect_of_stage};

@@ -1,8 +1,8 @@
-//! Where new tasks of work items belong.
+//! Where new tasks of work items belong, and whether a task or a work item is where it is looked for.
 
 use std::collections::HashMap;
 
-use protocol::{TenantId, WorkItemId, WorkspaceId};
+use protocol::{TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -90,4 +90,35 @@ pub(crate) async fn lock_in_workspace(
     found
         .map(|_| ())
         .ok_or_else(|| Error::not_found("work item", item))
+}
+
+/// Where a task is looked for: in a run, and in one of its work items if one is named.
+pub(super) type TaskPlace = (WorkflowId, Option<WorkItemId>, TaskId);
+
+/// Refuses a task that is not in this place, or not for a key restricted to these workspaces.
+pub(super) async fn must_contain(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    (run, item, task): TaskPlace,
+    workspaces: Option<&[Uuid]>,
+) -> Result<(), Error> {
+    let is_there = sqlx::query_scalar!(
+        r#"select exists (
+               select from tasks
+               where tenant_id = $1 and id = $2 and workflow_id = $3
+                 and ($4::uuid is null or work_item_id = $4)
+                 and ($5::uuid[] is null or workspace_id = any($5))
+           ) as "is_there!""#,
+        tenant.uuid(),
+        task.uuid(),
+        run.uuid(),
+        item.map(WorkItemId::uuid),
+        workspaces as Option<&[Uuid]>,
+    )
+    .fetch_one(db)
+    .await?;
+    match is_there {
+        true => Ok(()),
+        false => Err(Error::not_found("task", task)),
+    }
 }

@@ -14,13 +14,12 @@ use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{create, resolve, steer, store, update};
+use super::{create, memory_store, resolve, steer, store, update};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, Path, Query, Reply, Routes};
-use crate::workspaces::{self, MEMORY_CHANGES_MAX};
-use crate::{events, tasks, workflows};
+use crate::{events, tasks, workflows, workspaces};
 
 /// Work items that one answer has at most.
 const ITEMS_MAX: i64 = 1_000;
@@ -196,7 +195,7 @@ struct LimitQuery {
 impl LimitQuery {
     fn limit(&self) -> Result<i64, Error> {
         let limit = self.limit.unwrap_or(100);
-        if !(1..=MEMORY_CHANGES_MAX).contains(&limit) {
+        if !(1..=memory_store::CHANGES_MAX).contains(&limit) {
             return Err(Error::invalid("limit must be between 1 and 500"));
         }
         Ok(limit)
@@ -247,7 +246,7 @@ async fn get_work_item_memory_history(
     let mut db = app.db.reader().await?;
     let tenant = caller.tenant();
     reach(&mut db, &caller, run, id).await?;
-    let history = workspaces::changes_of_item(&mut db, tenant, id, limit).await?;
+    let history = memory_store::memory_changes(&mut db, tenant, id, limit).await?;
     Reply::ok(WorkItemMemoryHistory { history })
 }
 

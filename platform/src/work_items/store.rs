@@ -527,37 +527,6 @@ pub(super) async fn asking_for_help(
     Ok(found.into_iter().map(Into::into).collect())
 }
 
-/// Where a task is looked for: in a run, and in one of its work items if one is named.
-pub(super) type TaskPlace = (WorkflowId, Option<WorkItemId>, TaskId);
-
-/// Refuses a task that is not in this place, or not for a key restricted to these workspaces.
-pub(super) async fn must_contain(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    (run, item, task): TaskPlace,
-    workspaces: Option<&[Uuid]>,
-) -> Result<(), Error> {
-    let is_there = sqlx::query_scalar!(
-        r#"select exists (
-               select from tasks
-               where tenant_id = $1 and id = $2 and workflow_id = $3
-                 and ($4::uuid is null or work_item_id = $4)
-                 and ($5::uuid[] is null or workspace_id = any($5))
-           ) as "is_there!""#,
-        tenant.uuid(),
-        task.uuid(),
-        run.uuid(),
-        item.map(WorkItemId::uuid),
-        workspaces as Option<&[Uuid]>,
-    )
-    .fetch_one(db)
-    .await?;
-    match is_there {
-        true => Ok(()),
-        false => Err(Error::not_found("task", task)),
-    }
-}
-
 /// Whether a task of a work item is open.
 pub(super) async fn has_open_tasks(
     db: &mut PgConnection,

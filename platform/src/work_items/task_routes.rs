@@ -13,7 +13,7 @@ use protocol::{
 };
 use utoipa_axum::routes;
 
-use super::store;
+use super::place_store::{self, TaskPlace};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
@@ -51,7 +51,7 @@ async fn operate<T>(
     let caller = write.caller();
     let (tenant, workspaces) = (caller.tenant(), caller.workspace_filter());
     let place = (run, Some(item), task);
-    store::must_contain(write.conn(), tenant, place, workspaces.as_deref()).await?;
+    place_store::must_contain(write.conn(), tenant, place, workspaces.as_deref()).await?;
     let task = operation(&mut write, task, body).await?;
     write.commit(StatusCode::OK, task).await
 }
@@ -198,8 +198,8 @@ async fn agent_escalate_workflow_task(
 
 /// Refuses a task that is elsewhere. Tasks stay where they are, so this need not share a transaction with
 /// the report.
-async fn must_be_in(app: &App, caller: &Caller, place: store::TaskPlace) -> Result<(), Error> {
+async fn must_be_in(app: &App, caller: &Caller, place: TaskPlace) -> Result<(), Error> {
     let mut db = app.db.reader().await?;
     let workspaces = caller.workspace_filter();
-    store::must_contain(&mut db, caller.tenant(), place, workspaces.as_deref()).await
+    place_store::must_contain(&mut db, caller.tenant(), place, workspaces.as_deref()).await
 }

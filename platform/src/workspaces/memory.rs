@@ -10,14 +10,12 @@ use uuid::Uuid;
 use super::{MEMORY_BYTES_MAX, memory_store, must_be_visible, no_such_workspace, store, tell};
 use crate::error::{Error, Refused};
 use crate::http::{Write, check_length, refuse_secrets};
-use crate::work_items;
+use crate::work_items::{self, NewMemoryChange};
 
 /// Characters of a key.
 const KEY_CHARS_MAX: usize = 255;
 /// Bytes of a value that the history of a work item keeps; of larger ones it keeps the size.
 const HISTORY_VALUE_BYTES_MAX: usize = 8 * 1024;
-/// Changes that are kept of a work item: as many as can be asked for.
-pub(crate) const CHANGES_MAX: i64 = 500;
 
 /// Remembers a value under a key, in place of what was there.
 ///
@@ -46,7 +44,7 @@ pub(crate) async fn remember(
     memory_store::remember(write.conn(), caller.tenant(), id, &entries, item).await?;
     check_room(write.conn(), caller.tenant(), id).await?;
     if let Some(item) = item {
-        let change = memory_store::Change {
+        let change = NewMemoryChange {
             key: &wanted.key,
             action: MemoryAction::Remembered,
             value: Some(text).filter(|text| text.len() <= HISTORY_VALUE_BYTES_MAX),
@@ -84,7 +82,7 @@ pub(crate) async fn forget(
         return Err(Refused::new(ErrorCode::NotFound, message).hint(hint).into());
     };
     if let Some(item) = forgotten.work_item_id {
-        let change = memory_store::Change {
+        let change = NewMemoryChange {
             key,
             action: MemoryAction::Forgotten,
             value: None,
@@ -99,15 +97,10 @@ pub(crate) async fn forget(
 }
 
 /// Notes a change in the history of a work item.
-async fn note(
-    write: &mut Write,
-    item: Uuid,
-    change: memory_store::Change<'_>,
-) -> Result<(), Error> {
+async fn note(write: &mut Write, item: Uuid, change: NewMemoryChange<'_>) -> Result<(), Error> {
     let caller = write.caller();
     let (tenant, actor) = (caller.tenant(), (caller.scope().as_str(), caller.actor()));
-    memory_store::note_change(write.conn(), tenant, item, actor, change, CHANGES_MAX).await?;
-    Ok(())
+    work_items::note_memory_change(write.conn(), tenant, item, actor, change).await
 }
 
 /// Remembers what a new workspace begins with.

@@ -1,6 +1,6 @@
-//! The statements of what workspaces remember, and of what work items remember in them.
+//! The statements of what workspaces remember.
 
-use protocol::{Json, MemoryAction, MemoryChange, MemoryEntry, TenantId, WorkItemId, WorkspaceId};
+use protocol::{Json, MemoryEntry, TenantId, WorkItemId, WorkspaceId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -78,56 +78,6 @@ pub(super) async fn memory_bytes(
     .await
 }
 
-/// What became of a value that was put there in the name of a work item.
-pub(super) struct Change<'c> {
-    pub(super) key: &'c str,
-    pub(super) action: MemoryAction,
-    /// The value as JSON text, if it is kept.
-    pub(super) value: Option<&'c str>,
-    pub(super) size_bytes: i32,
-}
-
-/// Notes a change of a work item that still exists, and forgets the oldest ones beyond `keep`.
-pub(super) async fn note_change(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    item: Uuid,
-    actor: (&str, Uuid),
-    change: Change<'_>,
-    keep: i64,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into work_item_memory_changes (tenant_id, work_item_id, id, key, action, value, size_bytes, actor_type, actor_id)
-         select $1, i.id, $3, $4, $5, $6::text::json, $7, $8, $9
-         from work_items i
-         where i.tenant_id = $1 and i.id = $2
-         for key share",
-        tenant.uuid(),
-        item,
-        Uuid::now_v7(),
-        change.key,
-        change.action.as_str(),
-        change.value,
-        change.size_bytes,
-        actor.0,
-        actor.1,
-    )
-    .execute(&mut *db)
-    .await?;
-    sqlx::query!(
-        "delete from work_item_memory_changes
-         where tenant_id = $1 and work_item_id = $2
-           and id <= (select id from work_item_memory_changes where tenant_id = $1 and work_item_id = $2
-                      order by id desc offset $3 limit 1)",
-        tenant.uuid(),
-        item,
-        keep,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
 /// What is remembered in the name of a work item, by key.
 pub(crate) async fn entries_of_item(
     db: &mut PgConnection,
@@ -151,40 +101,6 @@ pub(crate) async fn entries_of_item(
                 value: Json::from_text(row.value)?,
                 size_bytes: row.size_bytes,
                 updated_at: row.updated_at.into(),
-            })
-        })
-        .collect()
-}
-
-/// What was remembered and forgotten in the name of a work item, the newest first.
-pub(crate) async fn changes_of_item(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    item: WorkItemId,
-    limit: i64,
-) -> Result<Vec<MemoryChange>, Error> {
-    let rows = sqlx::query!(
-        "select key, action, value::text as value, size_bytes, actor_type, actor_id, created_at
-         from work_item_memory_changes
-         where tenant_id = $1 and work_item_id = $2
-         order by id desc
-         limit $3",
-        tenant.uuid(),
-        item.uuid(),
-        limit,
-    )
-    .fetch_all(db)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(MemoryChange {
-                key: row.key,
-                action: row.action.parse().map_err(anyhow::Error::from)?,
-                value: row.value.map(Json::from_text).transpose()?,
-                size_bytes: row.size_bytes,
-                actor_type: row.actor_type,
-                actor_id: row.actor_id,
-                created_at: row.created_at.into(),
             })
         })
         .collect()

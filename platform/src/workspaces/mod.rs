@@ -13,9 +13,8 @@ mod routes;
 mod settings;
 mod store;
 
-pub(crate) use memory::CHANGES_MAX as MEMORY_CHANGES_MAX;
 pub(crate) use memory::{forget, remember};
-pub(crate) use memory_store::{changes_of_item, entries_of_item};
+pub(crate) use memory_store::entries_of_item;
 pub use routes::routes;
 
 use protocol::{EntityType, JsonObject, WorkspaceId};

@@ -13,8 +13,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use stint_protocol::client::Client;
 use stint_protocol::{
-    ActivationState, DecideGate, GateAction, GateStatus, StageGate, TaskState, WorkflowDetail,
-    WorkflowId, WorkflowState,
+    Activation, ActivationState, DecideGate, GateAction, GateStatus, StageGate, TaskState,
+    WorkflowDetail, WorkflowId, WorkflowState,
 };
 use tokio::time::sleep;
 
@@ -109,17 +109,14 @@ async fn follow(
 
 /// What there is to tell of a run, in the order in which it came about.
 fn lines(now: &WorkflowDetail) -> Vec<(String, String)> {
-    let activations = now
-        .activations
-        .iter()
-        .rev()
-        // Those that were told together are told of once.
-        .filter(|activation| activation.activation_id == Some(activation.id))
-        .map(|activation| {
-            let kinds = activation.event_types.join(", ");
-            let line = format!("orchestrator {}: {kinds}", activation.state);
-            (activation.id.to_string(), line)
-        });
+    // Those that were told together are told of once.
+    let stands_for_all = |one: &&Activation| one.activation_id == Some(one.id);
+    let activations = now.activations.iter().rev().filter(stands_for_all);
+    let activations = activations.map(|activation| {
+        let kinds = activation.event_types.join(", ");
+        let line = format!("orchestrator {}: {kinds}", activation.state);
+        (activation.id.to_string(), line)
+    });
     let tasks = now.tasks.iter().rev().filter_map(|task| {
         let role = task.role.as_deref()?;
         (role != "orchestrator").then(|| {

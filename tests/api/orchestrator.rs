@@ -164,8 +164,10 @@ fn what_cannot_be_done_yet_is_answered_with_what_to_do_and_can_be_done_later() {
         let made = led.item("One").await;
         let part = led.task_in(&made, "part").await;
         let steer = led.steer();
-        let mut end = CompleteWorkItem::default();
-        end.request_id = Some("complete-one".to_owned());
+        let end = CompleteWorkItem {
+            request_id: Some("complete-one".to_owned()),
+            ..CompleteWorkItem::default()
+        };
         let early = steer.complete_work_item(made.id, &end).await.unwrap();
         assert_eq!(not_yet(&early), NotYetReason::WorkItemTasksNotReady);
         assert_eq!(early.recovery_class, Some(RecoveryClass::WaitForTasks));

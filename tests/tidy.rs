@@ -73,11 +73,6 @@ const WRITTEN_BY_OTHERS: &[(&str, &str, &str)] = &[
         "a move and its event are one statement",
     ),
     (
-        "platform/src/queue/claim_next.sql",
-        "events",
-        "a hot move and its event are one statement",
-    ),
-    (
         "platform/src/queue/complete.sql",
         "events",
         "a hot move and its event are one statement",

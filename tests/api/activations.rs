@@ -36,8 +36,8 @@ fn told(task: &ClaimedTask) -> Vec<String> {
 }
 
 async fn item(t: &TestPlatform, run: WorkflowId, title: &str) -> WorkItemId {
-    let wanted = serde_json::from_value(json!({ "title": title }));
-    let wanted: CreateWorkItem = wanted.expect("a body");
+    let wanted: CreateWorkItem =
+        serde_json::from_value(json!({ "title": title })).expect("a title makes a work item");
     t.admin()
         .create_work_item(run, &wanted)
         .await

@@ -18,7 +18,7 @@ async fn one_step(t: &TestPlatform) -> PlaybookId {
 fn child(playbook: PlaybookId) -> LaunchChild {
     let child =
         json!({ "playbook_id": playbook, "name": "Part", "parent_context": "for the whole" });
-    serde_json::from_value(child).expect("a body")
+    serde_json::from_value(child).expect("it fits a child")
 }
 
 #[test]

@@ -82,13 +82,13 @@ impl Led {
 
 /// A work item with nothing but a title.
 pub(crate) fn item(title: &str) -> CreateWorkItem {
-    serde_json::from_value(json!({ "title": title })).expect("a body")
+    serde_json::from_value(json!({ "title": title })).expect("a title makes a work item")
 }
 
 /// A task for the builder.
 pub(crate) fn task(of: &WorkItem, title: &str) -> PlanTask {
     serde_json::from_value(json!({ "title": title, "work_item_id": of.id, "role": "builder" }))
-        .expect("a body")
+        .expect("it fits a task")
 }
 
 /// What came of a change that was made.

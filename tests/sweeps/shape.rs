@@ -160,6 +160,8 @@ fn operations_are_named_alike_everywhere() {
             .filter_map(|line| line.trim().strip_prefix("pub async fn "))
         {
             let name = method.split('(').next().unwrap();
+            // The same operation, asked for an answer without the task.
+            let name = name.strip_suffix("_minimal").unwrap_or(name);
             assert!(names.contains(name), "the client's {name} is no operation");
         }
     });

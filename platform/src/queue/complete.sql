@@ -9,6 +9,8 @@
 -- for each other in a circle; what was judged under the lock then holds. Nothing here joins one batch-sized
 -- list with another one: such a list has no statistics, and a nested loop over two of 256 rows costs more
 -- than all the rest.
+-- The lease is taken out by its key, not by the place that was locked: a renewal that committed meanwhile has
+-- moved the row, and the new place is not visible to this statement, so nothing would be taken out.
 with judged as materialized (
     select r.place, r.output, r.metrics, r.git_info, r.verification, r.actor_type, r.actor_id, l.*,
            case when l.cancel_by is not null and r.to_state <> 'completed' then 'cancelled' else r.to_state end as to_state,
@@ -28,7 +30,7 @@ with judged as materialized (
         order by r.task_id
     ) r
     left join lateral (
-        select l.ctid as spot, l.* from task_leases l
+        select l.* from task_leases l
         where l.tenant_id = $1 and l.task_id = r.task_id
         limit 1
         for update
@@ -36,7 +38,7 @@ with judged as materialized (
 ),
 gone as (
     delete from task_leases l
-    where l.tenant_id = $1 and l.ctid = any(array(select spot from judged where verdict = 'moved'))
+    where l.tenant_id = $1 and l.task_id = any(array(select task_id from judged where verdict = 'moved'))
 ),
 ended as (
     insert into task_results (

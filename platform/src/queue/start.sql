@@ -17,7 +17,7 @@ with judged as materialized (
         order by r.task_id
     ) r
     left join lateral (
-        select l.ctid as spot, l.task_id, l.attempt, l.task_seq, l.fenced, l.agent_id, l.worker_id, l.state, l.workflow_id
+        select l.task_id, l.attempt, l.task_seq, l.fenced, l.agent_id, l.worker_id, l.state, l.workflow_id
         from task_leases l
         where l.tenant_id = $1 and l.task_id = r.task_id
         limit 1
@@ -31,7 +31,7 @@ begun as (
         started_at = clock_timestamp(),
         task_seq = l.task_seq + 1,
         expires_at = greatest(l.expires_at, clock_timestamp() + make_interval(secs => l.lease_seconds))
-    where l.tenant_id = $1 and l.ctid = any(array(select spot from judged where verdict = 'moved'))
+    where l.tenant_id = $1 and l.task_id = any(array(select task_id from judged where verdict = 'moved'))
 ),
 told as (
     insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)

@@ -3,7 +3,7 @@
 use futures_util::future::{join_all, select};
 use serde_json::json;
 use sqlx::Row as _;
-use stint_tests::{Setup, TestPlatform, new_task, until};
+use stint_tests::{Setup, TestPlatform, TestWorker, new_task, until};
 
 /// How often a statement ran since the counters were reset.
 #[derive(Debug)]
@@ -90,6 +90,25 @@ fn a_lone_complete_is_one_statement_that_commits_by_itself_and_one_read() {
             2,
             "{counted:?}"
         );
+    });
+}
+
+#[test]
+fn a_complete_that_wants_no_task_back_is_one_statement() {
+    stint_tests::test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let task = worker.begin().await;
+        count_from_now(t).await;
+        let completion = TestWorker::completion(&task, json!({}));
+        worker
+            .agent
+            .complete_task_minimal(task.id, &completion)
+            .await
+            .expect("the completion is accepted");
+        let counted = counted(t).await;
+        assert_eq!(calls_of(&counted, COMPLETE), 1, "{counted:?}");
+        assert_eq!(counted.len(), 1, "{counted:?}");
     });
 }
 

@@ -19,6 +19,7 @@ mod leases;
 mod led;
 mod limits;
 mod logs;
+mod meeting;
 mod operate;
 mod orchestrator;
 mod parallelism;

@@ -1,0 +1,113 @@
+//! Reports that meet a renewal of the same lease at the same moment, and reports that want no task back.
+
+use reqwest::Method;
+use serde_json::json;
+use stint_protocol::{ClaimedTask, TaskState};
+
+use stint_tests::{Answer, TestPlatform, TestWorker, test, until};
+
+/// Sends a report while another transaction has renewed the lease and has not committed yet; then that one
+/// commits.
+async fn meets_a_renewal<R>(
+    t: &TestPlatform,
+    task: &ClaimedTask,
+    report: impl Future<Output = R>,
+) -> R {
+    let mut renewal = t.sql().begin().await.expect("a transaction");
+    sqlx::query(
+        "update task_leases set expires_at = expires_at + interval '1 second' where task_id = $1",
+    )
+    .bind(task.id.uuid())
+    .execute(&mut *renewal)
+    .await
+    .expect("the lease is renewed");
+    let commits = async {
+        until("the report waits for the renewal", async || {
+            let waiting: i64 =
+                sqlx::query_scalar("select count(*) from pg_locks where not granted")
+                    .fetch_one(t.sql())
+                    .await
+                    .expect("locks can be read");
+            waiting > 0
+        })
+        .await;
+        renewal.commit().await.expect("the renewal commits");
+    };
+    let (answer, ()) = tokio::join!(report, commits);
+    answer
+}
+
+async fn drawers(t: &TestPlatform, task: &ClaimedTask) -> Vec<String> {
+    sqlx::query_scalar("select state from task_positions where task_id = $1")
+        .bind(task.id.uuid())
+        .fetch_all(t.sql())
+        .await
+        .expect("drawers can be read")
+}
+
+#[test]
+fn a_completion_that_meets_a_renewal_moves_the_task_once() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let task = worker.begin().await;
+        let completed = meets_a_renewal(t, &task, worker.complete(&task, json!({}))).await;
+        completed.expect("the completion is accepted");
+        assert_eq!(drawers(t, &task).await, ["completed"]);
+    });
+}
+
+#[test]
+fn a_start_that_meets_a_renewal_begins_the_task() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let task = worker.claim_one().await;
+        let started = meets_a_renewal(t, &task, worker.start(&task)).await;
+        started.expect("the start is accepted");
+        assert_eq!(drawers(t, &task).await, ["in_progress"]);
+    });
+}
+
+/// Completes a task and wants no more than the effect.
+async fn complete_minimal(
+    t: &TestPlatform,
+    worker: &TestWorker,
+    task: &ClaimedTask,
+    attempt: i32,
+) -> Answer {
+    let path = format!("/api/v1/tasks/{}/complete", task.id);
+    let request = t
+        .request(Method::POST, &path)
+        .bearer_auth(&worker.agent_key)
+        .header("prefer", "respond-async, return=minimal")
+        .json(&json!({ "attempt": attempt, "output": { "n": 1 } }));
+    Answer::of(request).await
+}
+
+#[test]
+fn a_report_that_prefers_a_minimal_answer_gets_none_but_the_effect() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let task = worker.begin().await;
+        let answer = complete_minimal(t, &worker, &task, task.attempt).await;
+        assert_eq!((answer.status, answer.text.as_str()), (204, ""));
+        assert_eq!(answer.header("preference-applied"), "return=minimal");
+        assert_eq!(t.state(task.id).await, TaskState::Completed);
+        let again = complete_minimal(t, &worker, &task, task.attempt).await;
+        assert!(again.is_replay(), "{again:?}");
+    });
+}
+
+#[test]
+fn a_refused_report_is_told_why_whatever_it_prefers() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let task = worker.begin().await;
+        let answer = complete_minimal(t, &worker, &task, task.attempt + 1).await;
+        assert_eq!((answer.status, answer.reason()), (409, "lease_lost"));
+        assert_eq!(t.state(task.id).await, TaskState::InProgress);
+    });
+}

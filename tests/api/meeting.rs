@@ -69,6 +69,39 @@ fn a_start_that_meets_a_renewal_begins_the_task() {
     });
 }
 
+#[test]
+fn each_report_of_a_batch_is_told_what_became_of_it() {
+    const TASKS: i32 = 8;
+    test(async |t| {
+        let worker = t.worker("w1").capacity(TASKS).agent_capacity(TASKS).await;
+        let mut tasks = Vec::new();
+        for number in 0..TASKS {
+            t.create(&format!("task {number}")).await;
+            tasks.push(worker.begin().await);
+        }
+        // The newest first, which is not the order of their ids; every other one from a stale attempt.
+        let reports = tasks.iter().rev().zip((0..2).cycle());
+        let completions: Vec<_> = reports
+            .clone()
+            .map(|(task, late)| {
+                json!({ "task_id": task.id, "attempt": task.attempt + late, "output": { "n": 1 } })
+            })
+            .collect();
+        let completions = serde_json::from_value(json!({ "completions": completions }))
+            .expect("they fit a request");
+        let told = worker.agent.complete_tasks(&completions).await;
+        let told = told.expect("the request is accepted").results;
+        for ((task, late), told) in reports.zip(told) {
+            let (status, state) = match late {
+                0 => (200, TaskState::Completed),
+                _ => (409, TaskState::InProgress),
+            };
+            assert_eq!((told.task_id, told.status), (task.id, status));
+            assert_eq!(t.state(task.id).await, state);
+        }
+    });
+}
+
 /// Completes a task and wants no more than the effect.
 async fn complete_minimal(
     t: &TestPlatform,

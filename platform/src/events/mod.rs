@@ -20,11 +20,13 @@
 mod of_run;
 mod routes;
 mod store;
+mod tell;
 mod wire;
 
 pub use of_run::{RunEventQuery, last_of_item, list_of_run};
 pub use routes::routes;
 pub use store::{NewEvent, append, append_to_runs};
+pub use tell::tell_of_run;
 
 use crate::app::App;
 use crate::http::Followed;

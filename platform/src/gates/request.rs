@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::store;
 use crate::error::Error;
-use crate::events::{self, NewEvent};
+use crate::events;
 use crate::http::{Write, check_length};
 
 /// Things to look at, and concerns, that one request has at most.
@@ -83,19 +83,6 @@ pub(super) async fn tell(
     event_type: &'static str,
     data: Value,
 ) -> Result<(), Error> {
-    let tenant = write.caller().tenant();
-    let Value::Object(members) = data else {
-        return Err(anyhow::anyhow!("the data of an event is an object").into());
-    };
-    let event = NewEvent {
-        event_type,
-        entity_type: EntityType::Gate,
-        entity: id.uuid(),
-        actor_type: write.caller().scope().as_str(),
-        actor: Some(write.caller().actor()),
-        data: members.into(),
-    };
-    events::append_to_runs(write.conn(), tenant, &[(run, event)]).await?;
-    write.tx().note(crate::db::Note::EventsAppended);
-    Ok(())
+    let entity = (EntityType::Gate, id.uuid());
+    events::tell_of_run(write, run, entity, event_type, data).await
 }

@@ -74,3 +74,4 @@ told as (
 select place as "place!", verdict as "verdict!", attempt as "attempt?", to_state as "to_state!",
        workflow_id as "workflow_id?", work_item_id as "work_item_id?"
 from judged
+order by 1

@@ -42,3 +42,4 @@ told as (
 select place as "place!", verdict as "verdict!", attempt as "attempt?",
        case verdict when 'moved' then 'in_progress' else state end as "state?"
 from judged
+order by 1

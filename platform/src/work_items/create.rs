@@ -192,19 +192,6 @@ pub(super) async fn tell(
     event_type: &'static str,
     data: Value,
 ) -> Result<(), Error> {
-    let tenant = write.caller().tenant();
-    let Value::Object(members) = data else {
-        return Err(anyhow::anyhow!("the data of an event is an object").into());
-    };
-    let event = events::NewEvent {
-        event_type,
-        entity_type: EntityType::WorkItem,
-        entity: id.uuid(),
-        actor_type: write.caller().scope().as_str(),
-        actor: Some(write.caller().actor()),
-        data: members.into(),
-    };
-    events::append_to_runs(write.conn(), tenant, &[(run, event)]).await?;
-    write.tx().note(crate::db::Note::EventsAppended);
-    Ok(())
+    let entity = (EntityType::WorkItem, id.uuid());
+    events::tell_of_run(write, run, entity, event_type, data).await
 }

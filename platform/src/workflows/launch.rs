@@ -201,21 +201,8 @@ pub(super) async fn tell(
     event_type: &'static str,
     data: Value,
 ) -> Result<(), Error> {
-    let tenant = write.caller().tenant();
-    let Value::Object(members) = data else {
-        return Err(anyhow::anyhow!("the data of an event is an object").into());
-    };
-    let event = events::NewEvent {
-        event_type,
-        entity_type: EntityType::Workflow,
-        entity: id.uuid(),
-        actor_type: write.caller().scope().as_str(),
-        actor: Some(write.caller().actor()),
-        data: members.into(),
-    };
-    events::append_to_runs(write.conn(), tenant, &[(id, event)]).await?;
-    write.tx().note(crate::db::Note::EventsAppended);
-    Ok(())
+    let entity = (EntityType::Workflow, id.uuid());
+    events::tell_of_run(write, id, entity, event_type, data).await
 }
 
 /// Refuses a note that is too long.

@@ -143,6 +143,8 @@ begin
             cross join lateral (
                 select l.task_id, l.state from task_leases l
                 where l.tenant_id = tenant and l.agent_id = c.agent_id and l.cancel_by is null
+                  and (only_workspaces is null or l.workspace_id = any(only_workspaces))
+                  and (only_workflow is null or l.workflow_id = only_workflow)
                 limit 1
             ) l
             where c.verdict = 'regains'
@@ -178,7 +180,8 @@ begin
             join (values (1), (2)) as m (nth) on m.nth = 1 or r.starts
             order by r.task_id, m.nth
         )
-        select array_agg(case when r.place is not null then 'claimed' else u.verdict end order by u.place),
+        -- A lease that ended in this moment cannot be had back; its holder asks again.
+        select array_agg(case when r.place is not null then 'claimed' when u.verdict = 'regains' then 'full' else u.verdict end order by u.place),
                array_agg(coalesce(r.task_id, u.task_id) order by u.place)
         into verdicts, known_tasks
         from unnest(verdicts, known_tasks) with ordinality as u (verdict, task_id, place)

@@ -22,6 +22,10 @@ struct Stage {
     task: Arc<Mutex<Option<ClaimedTask>>>,
     /// How many claims lose their answer.
     claims_lost: usize,
+    /// Calls, by name and number, over whose connections nothing is ever heard again.
+    unanswered: &'static [(&'static str, usize)],
+    /// Whether heartbeats tell of the lease that a first claim was granted.
+    tells_of_lease: bool,
     /// Whether heartbeats call off what they list.
     cancels: bool,
     refuses_registration: bool,
@@ -81,6 +85,9 @@ impl Stage {
             .lock()
             .unwrap()
             .push((name.clone(), body.clone()));
+        if self.unanswered.contains(&(name.as_str(), earlier)) {
+            std::future::pending::<()>().await;
+        }
         let ok = |data| Some((200, data));
         match name.as_str() {
             "register" if self.refuses_registration => Some((
@@ -94,10 +101,17 @@ impl Stage {
             })),
             "heartbeat" => {
                 let leases = body["leases"].as_array().cloned().unwrap_or_default();
+                let is_told = self.tells_of_lease && earlier > 0;
+                let given = self.task.lock().unwrap();
+                let unlisted: Vec<Value> = given
+                    .iter()
+                    .filter(|_| is_told)
+                    .map(|task| json!({"task_id": task.id, "attempt": task.attempt}))
+                    .collect();
                 let cancelled: Vec<Value> = leases.into_iter().filter(|_| self.cancels).collect();
                 ok(json!({
                     "ack": true, "status": "online", "pending_signals": [], "lost": [],
-                    "cancelled": cancelled, "unlisted": [],
+                    "cancelled": cancelled, "unlisted": unlisted,
                 }))
             }
             "claim" if earlier < self.claims_lost => None,
@@ -158,7 +172,8 @@ impl Stage {
                 () = end_is_seen => unreachable!("it waits for ever"),
             }
         };
-        timeout(Duration::from_secs(30), played)
+        // Less than what a claim may wait.
+        timeout(Duration::from_secs(19), played)
             .await
             .expect("the worker must end")
     }
@@ -215,6 +230,41 @@ async fn a_claim_whose_answer_was_lost_is_repeated_under_its_id() {
     let claims = stage.calls("claim");
     assert_eq!(claims[0]["request_id"], claims[1]["request_id"]);
     assert_eq!(claims[0]["request_id"], claims[2]["request_id"]);
+}
+
+#[tokio::test]
+async fn a_claim_on_a_silent_wire_is_repeated_when_a_heartbeat_finds_it_silent() {
+    let stage = Stage {
+        unanswered: &[("claim", 0), ("heartbeat", 1)],
+        ..Stage::default()
+    };
+    let summary = stage
+        .work(async |_run: TaskRun| Ok("done"), "complete")
+        .await
+        .unwrap();
+    assert_eq!((summary.claimed, summary.completed), (1, 1));
+    let claims = stage.calls("claim");
+    assert_eq!(claims[0]["request_id"], claims[1]["request_id"]);
+}
+
+#[tokio::test]
+async fn a_claim_is_repeated_when_its_lease_is_told_and_its_answer_is_not() {
+    let stage = Stage {
+        unanswered: &[("claim", 0)],
+        tells_of_lease: true,
+        ..Stage::default()
+    };
+    let summary = stage
+        .work(async |_run: TaskRun| Ok("done"), "complete")
+        .await
+        .unwrap();
+    assert_eq!((summary.claimed, summary.completed), (1, 1));
+    let claims = stage.calls("claim");
+    assert_eq!(claims[0]["request_id"], claims[1]["request_id"]);
+    assert!(
+        stage.calls("release").is_empty(),
+        "it may not be handed back"
+    );
 }
 
 #[tokio::test]

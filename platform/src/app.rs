@@ -17,6 +17,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::config::Config;
 use crate::db::bus::{self, Outgoing};
+use crate::db::silence;
 use crate::db::{Bus, Pools};
 use crate::http::{InFlight, Rates, Routes, Tails};
 use crate::keys::KeyCache;
@@ -189,6 +190,7 @@ impl Platform {
             exits,
         } = self;
         app.spawn(bus::run(app.clone(), outgoing));
+        app.spawn(silence::watch(app.clone()));
         // Lanes go on until the last request that could wait in one has been answered.
         let requests_over = CancellationToken::new();
         exits.serve(&app, &requests_over);
@@ -215,7 +217,9 @@ impl Platform {
         if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
             tracing::warn!("background work still runs after the grace of {grace:?}; leaving it");
         }
-        app.db.close().await;
+        if tokio::time::timeout(grace, app.db.close()).await.is_err() {
+            tracing::warn!("the database does not answer; leaving the connections to it");
+        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@
 //!   could lose acknowledged work, naming the cure.
 //! - [`migrate`] brings the schema up to this release, with several replicas starting at once.
 //! - [`Pools`] says who owns which connections; a transaction is a [`Tx`].
+//! - [`silence`] notices when the way to the database has fallen silent.
 //! - [`bus`] tells this replica and the others what has happened.
 
 pub mod admit;
@@ -19,6 +20,7 @@ pub mod bus;
 pub mod keeper;
 pub mod migrate;
 mod pools;
+pub mod silence;
 
 pub use bus::{Bus, Note};
 pub use pools::{LaneDb, PoolUsage, Pools, Touch, Tx, Unsettled, unknown_outcome};

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use protocol::{Meta, Timestamp};
 use tracing::Instrument;
 use uuid::Uuid;
+
+use crate::app::App;
 
 /// Longest `x-request-id` that is taken over from the caller.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -88,11 +90,18 @@ pub async fn observe(request: Request, next: Next) -> Response {
 /// A handler that is dropped between BEGIN and COMMIT would leave its connection in a transaction, and
 /// one that is dropped after its COMMIT would not tell anyone. The hot path needs no such care: its
 /// lanes run apart from the requests, and a claim that waits must end with its client.
+///
+/// When the way to the database falls silent there is no end to wait for.
 pub(super) async fn to_its_end(
+    app: App,
     handler: impl Future<Output = Response> + Send + 'static,
 ) -> Response {
     let id = RequestId(RequestId::current());
-    let work = REQUEST_ID.scope(id, handler).in_current_span();
+    let handled = async move {
+        let ended = app.db.unless_silent(handler).await;
+        ended.unwrap_or_else(IntoResponse::into_response)
+    };
+    let work = REQUEST_ID.scope(id, handled).in_current_span();
     #[expect(
         clippy::disallowed_methods,
         reason = "awaited right here; only its dropping is ignored"

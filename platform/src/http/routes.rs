@@ -285,7 +285,8 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
     );
     let operation = Operation(gate.operation);
     async move {
-        let mut response = match admit(&gate, request.headers(), address(&request)).await {
+        let admitted = admit(&gate, request.headers(), address(&request));
+        let mut response = match gate.app.db.unless_silent(admitted).await.flatten() {
             Ok(caller) => {
                 if let Some(caller) = caller {
                     request.extensions_mut().insert(caller);
@@ -294,7 +295,7 @@ async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Re
                 if gate.is_hot {
                     next.run(request).await
                 } else {
-                    super::request::to_its_end(next.run(request)).await
+                    super::request::to_its_end(gate.app.clone(), next.run(request)).await
                 }
             }
             Err(refusal) => refusal.into_response(),

@@ -22,9 +22,10 @@ const BETWEEN: Duration = Duration::from_secs(1);
 
 /// Asks until the platform shuts down.
 pub async fn watch(app: App) {
+    let mut is_silent = false;
     loop {
         tokio::select! {
-            ended = ask(&app) => if let Err(error) = ended {
+            ended = ask(&app, &mut is_silent) => if let Err(error) = ended {
                 tracing::debug!(%error, "the database cannot be asked whether it is there; trying again");
             },
             () = app.shutdown.cancelled() => return,
@@ -36,16 +37,28 @@ pub async fn watch(app: App) {
     }
 }
 
-/// Asks until there is no answer. A server that refuses connections, or ends them, is not silent.
-async fn ask(app: &App) -> sqlx::Result<()> {
-    let connecting = PgConnection::connect_with(app.db.options());
+/// Asks over one connection for as long as there are answers.
+///
+/// A server that refuses a connection, or ends it, is not silent. Neither is one that lets a new connection wait,
+/// as a pooler does that has no more: nothing is given up before there was a first answer.
+async fn ask(app: &App, is_silent: &mut bool) -> sqlx::Result<()> {
+    let connecting = async {
+        let mut db = PgConnection::connect_with(app.db.options()).await?;
+        question(&mut db).await?;
+        Ok::<_, sqlx::Error>(db)
+    };
     let Ok(connected) = timeout(ANSWER_PATIENCE, connecting).await else {
-        // Others may have theirs from a better time.
+        *is_silent = true;
         return Ok(());
     };
     let mut db = connected?;
+    if std::mem::take(is_silent) {
+        // Others may have connected in a better moment, of which we do not know.
+        app.db.give_up();
+    }
     loop {
-        match timeout(ANSWER_PATIENCE, sqlx::raw_sql("select 1").execute(&mut db)).await {
+        sleep(BETWEEN).await;
+        match timeout(ANSWER_PATIENCE, question(&mut db)).await {
             Ok(answered) => answered?,
             Err(_) => {
                 tracing::warn!(
@@ -54,7 +67,10 @@ async fn ask(app: &App) -> sqlx::Result<()> {
                 app.db.give_up();
                 return Ok(());
             }
-        };
-        sleep(BETWEEN).await;
+        }
     }
+}
+
+async fn question(db: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::raw_sql("select 1").execute(db).await.map(drop)
 }

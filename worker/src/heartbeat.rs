@@ -188,7 +188,7 @@ impl Heart {
     ///
     /// A claim that is under way may have been granted already, its answer being still on the
     /// way; so a lease is released only when every claim of that moment is over. An answer that is still
-    /// missing at the next heartbeat was lost: its claim is repeated.
+    /// missing at the next heartbeat was lost: its claim is repeated, once, or it would never be over.
     fn hand_back(&mut self, unlisted: &[LeaseRef]) {
         let moment = self.worker.claims.moment();
         let worker = Arc::clone(&self.worker);
@@ -214,7 +214,7 @@ impl Heart {
         if self
             .unlisted
             .values()
-            .any(|unexplained| unexplained.times > 1)
+            .any(|unexplained| unexplained.times == 2)
         {
             worker.claims.repeat();
         }

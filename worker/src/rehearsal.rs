@@ -29,6 +29,8 @@ struct Stage {
     /// Whether heartbeats call off what they list.
     cancels: bool,
     refuses_registration: bool,
+    /// How often the call that ends the work is made before it does.
+    more_calls: usize,
 }
 
 impl Stage {
@@ -160,7 +162,7 @@ impl Stage {
             .drain_grace(Duration::ZERO)
             .build()?;
         let end_is_seen = async {
-            while self.calls(end).is_empty() {
+            while self.calls(end).len() <= self.more_calls {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             shutdown.drain();
@@ -265,6 +267,22 @@ async fn a_claim_is_repeated_when_its_lease_is_told_and_its_answer_is_not() {
         stage.calls("release").is_empty(),
         "it may not be handed back"
     );
+}
+
+#[tokio::test]
+async fn a_lease_that_no_claim_explains_has_claims_repeated_once() {
+    let stage = Stage {
+        unanswered: &[("claim", 0), ("claim", 1)],
+        tells_of_lease: true,
+        more_calls: 5,
+        ..Stage::default()
+    };
+    let summary = stage
+        .work(async |_run: TaskRun| Ok("done"), "heartbeat")
+        .await
+        .unwrap();
+    assert_eq!(summary.claimed, 0);
+    assert_eq!(stage.calls("claim").len(), 2);
 }
 
 #[tokio::test]

@@ -190,6 +190,17 @@ impl Process {
         let id = i32::try_from(self.0.id()).expect("a process number");
         kill(Pid::from_raw(id), signal).expect("our own child");
     }
+
+    /// Whether all of its threads stand still. On a busy machine they go on for a while after the signal.
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id()));
+        threads.expect("our own child").flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat"));
+            let state = stat.expect("our own child");
+            let state = state.rsplit(')').next().unwrap_or_default();
+            state.trim_start().starts_with('T')
+        })
+    }
 }
 
 impl Drop for Process {
@@ -234,6 +245,10 @@ async fn round(stage: &Stage, tenant: &Tenant, seed: u64, number: usize) -> (usi
     })
     .await;
     process.signal(Signal::SIGSTOP);
+    until_within(PATIENCE, "the process sleeps", async || {
+        process.is_stopped()
+    })
+    .await;
     write(&folder, "go", &());
     let held: Vec<TaskId> = read(&folder, "held");
     let claimed = claim(&other.client, other.id, &role, 60).await;

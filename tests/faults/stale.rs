@@ -195,9 +195,9 @@ impl Process {
     fn is_stopped(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id()));
         threads.expect("our own child").flatten().all(|thread| {
-            let stat = std::fs::read_to_string(thread.path().join("stat"));
-            let state = stat.expect("our own child");
-            let state = state.rsplit(')').next().unwrap_or_default();
+            // One that ends meanwhile does not stand still yet.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit(')').next().unwrap_or_default();
             state.trim_start().starts_with('T')
         })
     }

@@ -25,6 +25,10 @@ const SQL_ELSEWHERE: &[(&str, &str)] = &[
     ("platform/src/db/keeper/mod.rs", "makes the database"),
     ("platform/src/db/migrate.rs", "makes the schema"),
     ("platform/src/db/pools.rs", "lets a connection plan anew"),
+    (
+        "platform/src/db/silence.rs",
+        "asks whether the server is there, and touches no table",
+    ),
 ];
 
 /// Who writes which tables.

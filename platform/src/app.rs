@@ -11,6 +11,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use axum::{Router, ServiceExt};
 use bytes::Bytes;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +20,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::config::Config;
 use crate::db::bus::{self, Outgoing};
+use crate::db::silence;
 use crate::db::{Bus, Pools};
 use crate::http::{InFlight, Observed, Rates, Routes, Tails};
 use crate::keys::KeyCache;
@@ -28,6 +30,13 @@ use crate::queue::Hints;
 use crate::seal::Seal;
 use crate::system::FleetGauges;
 use crate::tasks::{self, Holders};
+
+/// A client is asked whether it is still there when it has said nothing for so long.
+const CLIENT_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// So long between two questions,
+const CLIENT_QUESTION_EVERY: Duration = Duration::from_secs(5);
+/// and after so many without an answer its connection is over.
+const CLIENT_QUESTIONS: u32 = 3;
 
 /// One replica: everything a handler, a lane or a loop needs. Cheap to clone.
 #[derive(Clone)]
@@ -202,7 +211,9 @@ impl Platform {
             outgoing,
             exits,
         } = self;
+        ask_after_clients(&listener).context("preparing to listen")?;
         app.spawn(bus::run(app.clone(), outgoing));
+        app.spawn(silence::watch(app.clone()));
         // Lanes go on until the last request that could wait in one has been answered.
         let requests_over = CancellationToken::new();
         exits.serve(&app, &requests_over);
@@ -229,9 +240,21 @@ impl Platform {
         if tokio::time::timeout(grace, app.tasks.wait()).await.is_err() {
             tracing::warn!("background work still runs after the grace of {grace:?}; leaving it");
         }
-        app.db.close().await;
+        if tokio::time::timeout(grace, app.db.close()).await.is_err() {
+            tracing::warn!("the database does not answer; leaving the connections to it");
+        }
         Ok(())
     }
+}
+
+/// Clients whose machine has gone say nothing: without questions of ours their connections would stay for good.
+/// Those that come in inherit what is set here.
+fn ask_after_clients(listener: &TcpListener) -> std::io::Result<()> {
+    let questions = TcpKeepalive::new()
+        .with_time(CLIENT_SILENCE_MAX)
+        .with_interval(CLIENT_QUESTION_EVERY)
+        .with_retries(CLIENT_QUESTIONS);
+    SockRef::from(listener).set_tcp_keepalive(&questions)
 }
 
 /// Every route with its guard, and what surrounds them all.
@@ -245,4 +268,25 @@ fn router(app: &App) -> Router {
         .fallback(crate::http::no_such_route)
         .method_not_allowed_fallback(crate::http::no_such_method)
         .with_state(app.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_is_asked_whether_it_is_still_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        ask_after_clients(&listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (connection, _) = accepted.unwrap();
+        let connection = SockRef::from(&connection);
+        assert!(connection.keepalive().unwrap());
+        let silence = connection.tcp_keepalive_time().unwrap();
+        assert_eq!(silence, CLIENT_SILENCE_MAX);
+        drop(client);
+    }
 }

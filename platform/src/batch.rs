@@ -227,8 +227,13 @@ async fn run_batch<L: Lane>(app: &App, batch: Vec<Waiting<L>>) {
                 L::NAME
             );
             for (answer, result) in answers.into_iter().zip(results) {
-                if let Err(Ok(unread)) = answer.send(Ok(result)) {
-                    L::abandon(app, unread).await;
+                if let Err(Ok(unread)) = answer.send(Ok(result))
+                    && app.db.unless_silent(L::abandon(app, unread)).await.is_err()
+                {
+                    tracing::warn!(
+                        "an answer of lane {} whose client has gone may stand",
+                        L::NAME
+                    );
                 }
             }
         }
@@ -276,9 +281,12 @@ async fn run_through_conflicts<L: Lane>(
     let mut tries = 0;
     loop {
         // A panic fails the batch; it must not take the lane with it.
-        let ended = AssertUnwindSafe(L::run(app, members)).catch_unwind().await;
-        let ended =
-            ended.unwrap_or_else(|_| Err(anyhow::anyhow!("lane {} panicked", L::NAME).into()));
+        let ended = AssertUnwindSafe(app.db.unless_silent(L::run(app, members)))
+            .catch_unwind()
+            .await;
+        let ended = ended
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("lane {} panicked", L::NAME).into()))
+            .flatten();
         match ended {
             Err(Error::Internal(error)) if tries < CONFLICT_RETRIES && passes_by_itself(&error) => {
                 tries += 1;

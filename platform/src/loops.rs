@@ -170,11 +170,12 @@ impl State {
     async fn turn(&self, app: &App) -> Result<Turn, Error> {
         let began = Instant::now();
         // A panic fails the turn; it must not end the loop.
-        let ended = AssertUnwindSafe((self.row.run)(app.clone()))
+        let ended = AssertUnwindSafe(app.db.unless_silent((self.row.run)(app.clone())))
             .catch_unwind()
             .await;
         let ended = ended
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("loop {} panicked", self.row.name).into()));
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("loop {} panicked", self.row.name).into()))
+            .flatten();
         let mut report = self.report.lock().expect("no panic under this lock");
         report.runs += 1;
         report.last_run = Some(crate::http::meta().timestamp);

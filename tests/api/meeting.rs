@@ -1,4 +1,4 @@
-//! Reports that meet a renewal of the same lease at the same moment, and reports that want no task back.
+//! Requests that meet another change of the same lease at the same moment, and reports that want no task back.
 
 use reqwest::Method;
 use serde_json::json;
@@ -6,23 +6,27 @@ use stint_protocol::{ClaimedTask, TaskState};
 
 use stint_tests::{Answer, TestPlatform, TestWorker, test, until};
 
-/// Sends a report while another transaction has renewed the lease and has not committed yet; then that one
+const RENEWAL: &str =
+    "update task_leases set expires_at = expires_at + interval '1 second' where task_id = $1";
+
+const END: &str = "delete from task_leases where task_id = $1";
+
+/// Sends a request while another transaction has changed the lease and has not committed yet; then that one
 /// commits.
-async fn meets_a_renewal<R>(
+async fn meets<R>(
     t: &TestPlatform,
+    change: &'static str,
     task: &ClaimedTask,
-    report: impl Future<Output = R>,
+    request: impl Future<Output = R>,
 ) -> R {
-    let mut renewal = t.sql().begin().await.expect("a transaction");
-    sqlx::query(
-        "update task_leases set expires_at = expires_at + interval '1 second' where task_id = $1",
-    )
-    .bind(task.id.uuid())
-    .execute(&mut *renewal)
-    .await
-    .expect("the lease is renewed");
+    let mut other = t.sql().begin().await.expect("a transaction");
+    sqlx::query(change)
+        .bind(task.id.uuid())
+        .execute(&mut *other)
+        .await
+        .expect("the lease is changed");
     let commits = async {
-        until("the report waits for the renewal", async || {
+        until("the request waits for the other one", async || {
             let waiting: i64 =
                 sqlx::query_scalar("select count(*) from pg_locks where not granted")
                     .fetch_one(t.sql())
@@ -31,9 +35,9 @@ async fn meets_a_renewal<R>(
             waiting > 0
         })
         .await;
-        renewal.commit().await.expect("the renewal commits");
+        other.commit().await.expect("the other one commits");
     };
-    let (answer, ()) = tokio::join!(report, commits);
+    let (answer, ()) = tokio::join!(request, commits);
     answer
 }
 
@@ -51,7 +55,7 @@ fn a_completion_that_meets_a_renewal_moves_the_task_once() {
         let worker = t.worker("w1").await;
         t.create("one").await;
         let task = worker.begin().await;
-        let completed = meets_a_renewal(t, &task, worker.complete(&task, json!({}))).await;
+        let completed = meets(t, RENEWAL, &task, worker.complete(&task, json!({}))).await;
         completed.expect("the completion is accepted");
         assert_eq!(drawers(t, &task).await, ["completed"]);
     });
@@ -63,9 +67,26 @@ fn a_start_that_meets_a_renewal_begins_the_task() {
         let worker = t.worker("w1").await;
         t.create("one").await;
         let task = worker.claim_one().await;
-        let started = meets_a_renewal(t, &task, worker.start(&task)).await;
+        let started = meets(t, RENEWAL, &task, worker.start(&task)).await;
         started.expect("the start is accepted");
         assert_eq!(drawers(t, &task).await, ["in_progress"]);
+    });
+}
+
+#[test]
+fn a_claim_that_meets_the_end_of_the_lease_it_would_get_back_is_told_that_there_is_nothing() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let task = worker.claim_one().await;
+        t.execute("create table kept as select * from task_leases")
+            .await;
+        assert!(meets(t, END, &task, worker.claim()).await.is_none());
+        // As it was, so that the task can end.
+        t.execute("insert into task_leases select * from kept")
+            .await;
+        let again = worker.claim_one().await;
+        assert_eq!((again.id, again.attempt), (task.id, task.attempt + 1));
     });
 }
 

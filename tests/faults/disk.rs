@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use nix::unistd::Uid;
 use serde_json::json;
-use stint_protocol::CreateTask;
 use stint_protocol::client::ClientError;
+use stint_protocol::{CreateTask, TaskId};
 use stint_tests::holder::{Holder, completion};
 use stint_tests::place::{Place, until};
-use stint_tests::processes::Tenant;
+use stint_tests::processes::{Stage, Tenant};
 use stint_tests::{new_task, object};
 
 use crate::cluster::Cluster;
@@ -80,49 +80,56 @@ async fn create(tenant: &Tenant, number: usize) -> Result<stint_protocol::Task, 
     tenant.client.create_task(&task).await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn disk_full() {
-    let wanted = Wanted::read("disk_full");
-    if !Uid::effective().is_root() {
-        say("disk_full: not run, because only root can make a small disk");
-        return;
-    }
-    let place = Place::new();
-    let disk = SmallDisk::mount(place.path());
-    let cluster = Cluster::start_in(place, Dice::new(wanted.seed)).await;
-    let tenant = Tenant::first_of(&cluster.replicas[0]);
-    let mut kept = vec![create(&tenant, 0).await.expect("there is room").id];
+/// What was made on a disk that filled up.
+struct Made {
+    kept: Vec<TaskId>,
+    asked: usize,
+    refused: usize,
+    violations: Vec<String>,
+}
 
-    let ballast = disk.fill();
-    let (mut refused, mut violations, mut number) = (0, Vec::new(), 0);
-    while refused < REFUSALS && number < TASKS_MAX {
-        number += 1;
-        match create(&tenant, number).await {
-            Ok(task) => kept.push(task.id),
+/// Makes tasks until enough were refused because the disk is full.
+async fn fill_up(tenant: &Tenant) -> Made {
+    let mut made = Made {
+        kept: Vec::new(),
+        asked: 0,
+        refused: 0,
+        violations: Vec::new(),
+    };
+    while made.refused < REFUSALS && made.asked < TASKS_MAX {
+        made.asked += 1;
+        match create(tenant, made.asked).await {
+            Ok(task) => made.kept.push(task.id),
             Err(error) => {
-                refused += 1;
+                made.refused += 1;
                 if error.status() != Some(503) {
-                    violations.push(format!("with a full disk a create was answered {error}"));
+                    let found = format!("with a full disk a create was answered {error}");
+                    made.violations.push(found);
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
-    if refused == 0 {
-        violations.push(format!("{number} tasks fitted on the full disk"));
+    if made.refused == 0 {
+        let found = format!("{} tasks fitted on the full disk", made.asked);
+        made.violations.push(found);
     }
-    drop(ballast);
+    made
+}
+
+/// There is room again: work goes on, and whatever was acknowledged is there.
+async fn conclude(scenario: &str, wanted: &Wanted, tenant: &Tenant, mut made: Made) {
     until("there is room again", async || {
-        create(&tenant, number + 1).await.is_ok()
+        create(tenant, made.asked + 1).await.is_ok()
     })
     .await;
-
-    let holder = Holder::register(&tenant, "heir").await;
-    for id in &kept {
+    for id in &made.kept {
         if let Err(error) = tenant.client.get_task(*id).await {
-            violations.push(format!("task {id} was acknowledged and is lost: {error}"));
+            let found = format!("task {id} was acknowledged and is lost: {error}");
+            made.violations.push(found);
         }
     }
+    let holder = Holder::register(tenant, "heir").await;
     let task = holder
         .client
         .claim_task(&holder.claim())
@@ -135,13 +142,83 @@ async fn disk_full() {
         .await
         .expect("it holds the task");
     Outcome {
-        scenario: "disk_full".to_owned(),
+        scenario: scenario.to_owned(),
         seed: wanted.seed,
         faults: 1,
-        operations: number as u64,
-        violations,
+        operations: made.asked as u64,
+        violations: made.violations,
         recovery_ratio: None,
-        figures: json!({ "kept": kept.len(), "refused": refused }),
+        figures: json!({ "kept": made.kept.len(), "refused": made.refused }),
     }
     .conclude();
+}
+
+/// Whether a small disk can be made here.
+fn is_root(scenario: &str) -> bool {
+    let is_root = Uid::effective().is_root();
+    if !is_root {
+        say(&format!(
+            "{scenario}: not run, because only root can make a small disk"
+        ));
+    }
+    is_root
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disk_full() {
+    let wanted = Wanted::read("disk_full");
+    if !is_root("disk_full") {
+        return;
+    }
+    let place = Place::new();
+    let disk = SmallDisk::mount(place.path());
+    let cluster = Cluster::start_in(place, Dice::new(wanted.seed)).await;
+    let tenant = Tenant::first_of(&cluster.replicas[0]);
+    let first = create(&tenant, 0).await.expect("there is room").id;
+
+    let ballast = disk.fill();
+    let mut made = fill_up(&tenant).await;
+    made.kept.push(first);
+    drop(ballast);
+    conclude("disk_full", &wanted, &tenant, made).await;
+}
+
+/// The data folder of a platform with a private database is full, also while the platform dies and is started again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_folder_full() {
+    let wanted = Wanted::read("data_folder_full");
+    if !is_root("data_folder_full") {
+        return;
+    }
+    let stage = Stage::new();
+    let folder = stage.file("small");
+    std::fs::create_dir(&folder).expect("our own folder");
+    let disk = SmallDisk::mount(&folder);
+    let data = folder.join("data").display().to_string();
+    let mut platform = stage
+        .replica("platform", &[("STINT_DATA_DIR", data.as_str())])
+        .await;
+    let tenant = Tenant::first_of(&platform);
+    let first = create(&tenant, 0).await.expect("there is room").id;
+
+    let ballast = disk.fill();
+    let mut made = fill_up(&tenant).await;
+    made.kept.push(first);
+    platform.kill9();
+    platform.revive();
+    until("it serves, or says why it does not", async || {
+        let is_ready = tenant.client.get_readiness().await;
+        is_ready.is_ok_and(|ready| ready.database)
+            || platform.log().to_lowercase().contains("no space left")
+    })
+    .await;
+    drop(ballast);
+    until("it serves again", async || {
+        // As a service manager does.
+        platform.revive();
+        let is_ready = tenant.client.get_readiness().await;
+        is_ready.is_ok_and(|ready| ready.database && ready.migrations)
+    })
+    .await;
+    conclude("data_folder_full", &wanted, &tenant, made).await;
 }

@@ -139,7 +139,7 @@ fn draw(dice: &mut Dice, sizes: &Sizes) -> (Fault, Duration) {
 }
 
 fn effect(dice: &mut Dice) -> Effect {
-    match dice.below(9) {
+    match dice.below(10) {
         0 => Effect::Delay {
             least: dice.millis(5, 50),
             jitter: dice.millis(1, 300),
@@ -151,6 +151,7 @@ fn effect(dice: &mut Dice) -> Effect {
         5 => Effect::HalfOpen,
         6 => Effect::DropRequest,
         7 => Effect::DropAnswer,
+        8 => Effect::Forgotten,
         _ => Effect::Refuse,
     }
 }

@@ -19,5 +19,6 @@ mod load;
 mod model;
 mod proxy;
 mod scenarios;
+mod silent;
 mod stale;
 mod wanted;

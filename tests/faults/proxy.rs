@@ -18,6 +18,9 @@ use crate::dice::Dice;
 /// What is carried at once.
 const PIECE_BYTES: usize = 16 * 1024;
 
+/// When a server that asks by keepalive learns that a connection was forgotten.
+const SERVER_FINDS_OUT: Duration = Duration::from_secs(25);
+
 /// Where a proxy leads.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
@@ -50,6 +53,9 @@ pub(crate) enum Effect {
     /// The server is told that the client has gone; the client is told nothing, as when a machine between
     /// the two loses its memory. When the effect ends the client hears of it.
     HalfOpen,
+    /// Connections that are open fall silent for good, as when a machine in between was replaced by one that knows
+    /// nothing of them. The server finds out after a while; the client is never told. New ones work.
+    Forgotten,
     /// A request is thrown away with its connection: it never happened.
     DropRequest,
     /// A request happens; its answer is thrown away with the connection.
@@ -134,18 +140,18 @@ async fn carry(near: TcpStream, target: Target, mut effects: watch::Receiver<Eff
     if *effects.borrow() == Effect::Refuse || near.set_nodelay(true).is_err() {
         return;
     }
+    let mut closing = effects.clone();
     // As on a real network, a connection can only be made while packets get through.
     let stuck = |effect: &Effect| matches!(effect, Effect::BlackHole | Effect::Stuck(_));
     if effects.wait_for(|effect| !stuck(effect)).await.is_err() {
         return;
     }
     let (mut near_in, mut near_out) = near.into_split();
-    {
+    let end = {
         let Ok(far) = reach(&target).await else {
             return;
         };
         let (mut far_in, mut far_out) = tokio::io::split(far);
-        let mut closing = effects.clone();
         let there = pump(
             Way::Requests,
             &mut near_in,
@@ -160,14 +166,40 @@ async fn carry(near: TcpStream, target: Target, mut effects: watch::Receiver<Eff
             effects.clone(),
             dice.fork(2),
         );
-        let ends = closing.wait_for(|effect| matches!(effect, Effect::HalfOpen | Effect::Refuse));
-        tokio::select! {
+        let ends = async {
+            // Whoever comes after the others were forgotten is not forgotten with them.
+            if closing
+                .wait_for(|effect| *effect != Effect::Forgotten)
+                .await
+                .is_err()
+            {
+                return Effect::Refuse;
+            }
+            let end = |effect: &Effect| {
+                matches!(
+                    effect,
+                    Effect::HalfOpen | Effect::Forgotten | Effect::Refuse
+                )
+            };
+            closing
+                .wait_for(end)
+                .await
+                .map_or(Effect::Refuse, |end| *end)
+        };
+        let end = tokio::select! {
             () = there => return,
             () = back => return,
-            _ = ends => {}
+            end = ends => end,
+        };
+        if end == Effect::Forgotten {
+            tokio::time::sleep(SERVER_FINDS_OUT).await;
         }
+        end
+    };
+    // The far side is closed now; the near one stays as it is until the effect ends, or for good.
+    if end == Effect::Forgotten {
+        std::future::pending::<()>().await;
     }
-    // The far side is closed now; the near one stays as it is until the effect ends.
     drop(effects.wait_for(|effect| *effect != Effect::HalfOpen).await);
 }
 
@@ -337,6 +369,21 @@ mod tests {
                 .is_none_or(|answer| answer.is_empty())
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn forgotten_connections_stay_silent_and_new_ones_work() {
+        let (proxy, heard) = proxy().await;
+        let mut old = connect(&proxy).await;
+        say(&mut old).await.unwrap();
+        proxy.set(Effect::Forgotten);
+        assert_eq!(say(&mut old).await, None);
+        let mut new = connect(&proxy).await;
+        assert_eq!(say(&mut new).await.as_deref(), Some(&b"ping"[..]));
+        proxy.set(Effect::Pass);
+        assert_eq!(say(&mut old).await, None);
+        assert_eq!(say(&mut new).await.as_deref(), Some(&b"ping"[..]));
+        assert_eq!(*heard.borrow(), 12, "nothing came from the old one");
     }
 
     #[tokio::test]

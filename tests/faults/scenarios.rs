@@ -54,7 +54,7 @@ const SCENARIOS: &[Scenario] = &[
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scenarios() {
     let wanted = Wanted::read("scenarios");
-    let window = Duration::from_secs(wanted.either(20, 4));
+    let window = Duration::from_secs(wanted.either(40, 4));
     // Everything is for workers, and soon done: a load that two workers carry easily.
     let strength = Strength {
         pause: Duration::from_millis(200),

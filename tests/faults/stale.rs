@@ -17,6 +17,7 @@ use stint_tests::holder::{Holder, beat, completion, failure, release};
 use stint_tests::new_task;
 use stint_tests::place::until;
 use stint_tests::processes::{Stage, Tenant};
+use stint_tests::until_within;
 use uuid::Uuid;
 
 use crate::dice::Dice;
@@ -27,6 +28,9 @@ const AT_ONCE: usize = 50;
 
 /// Rounds that run at the same time.
 const SIDE_BY_SIDE: usize = 4;
+
+/// How long a step of a round may take: a minute, and the other rounds may be having theirs. It is not the promise.
+const PATIENCE: Duration = Duration::from_secs(60 * SIDE_BY_SIDE as u64);
 
 /// Tells the sleeping process what it is.
 const SLEEPER: &str = "STINT_TEST_SLEEPER";
@@ -56,7 +60,7 @@ async fn claim(
     lease_seconds: i32,
 ) -> Vec<ClaimedTask> {
     let mut claimed: Vec<ClaimedTask> = Vec::new();
-    until("all tasks are claimed", async || {
+    until_within(PATIENCE, "all tasks are claimed", async || {
         let claim = ClaimTasks {
             max_tasks: u32::try_from(AT_ONCE - claimed.len()).expect("few"),
             agent_id: agent,
@@ -102,7 +106,10 @@ async fn a_process_that_sleeps_past_its_leases() {
         &held.iter().map(|task| task.id).collect::<Vec<_>>(),
     );
     // Here it is stopped, and everything it holds is given away.
-    until("it may go on", async || me.folder.join("go").exists()).await;
+    until_within(PATIENCE, "it may go on", async || {
+        me.folder.join("go").exists()
+    })
+    .await;
     let mut said = Said::default();
     let mut dice = Dice::new(me.seed);
     for task in held {
@@ -183,6 +190,17 @@ impl Process {
         let id = i32::try_from(self.0.id()).expect("a process number");
         kill(Pid::from_raw(id), signal).expect("our own child");
     }
+
+    /// Whether all of its threads stand still. On a busy machine they go on for a while after the signal.
+    fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id()));
+        threads.expect("our own child").flatten().all(|thread| {
+            // One that ends meanwhile does not stand still yet.
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit(')').next().unwrap_or_default();
+            state.trim_start().starts_with('T')
+        })
+    }
 }
 
 impl Drop for Process {
@@ -222,11 +240,15 @@ async fn round(stage: &Stage, tenant: &Tenant, seed: u64, number: usize) -> (usi
         folder: folder.clone(),
         seed,
     });
-    until("the process holds its tasks", async || {
+    until_within(PATIENCE, "the process holds its tasks", async || {
         folder.join("held").exists()
     })
     .await;
     process.signal(Signal::SIGSTOP);
+    until_within(PATIENCE, "the process sleeps", async || {
+        process.is_stopped()
+    })
+    .await;
     write(&folder, "go", &());
     let held: Vec<TaskId> = read(&folder, "held");
     let claimed = claim(&other.client, other.id, &role, 60).await;
@@ -243,7 +265,7 @@ async fn round(stage: &Stage, tenant: &Tenant, seed: u64, number: usize) -> (usi
     };
     complete(before).await;
     process.signal(Signal::SIGCONT);
-    until("the process has said everything", async || {
+    until_within(PATIENCE, "the process has said everything", async || {
         folder.join("said").exists()
     })
     .await;

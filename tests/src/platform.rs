@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use axum::Router;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;

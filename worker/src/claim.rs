@@ -5,7 +5,8 @@
 //! and go into the next call together.
 //!
 //! Each call has a `request_id` that stays when the call is repeated, so that tasks whose answer
-//! was lost are handed out again as the same attempts.
+//! was lost are handed out again as the same attempts. A call that waits for work says nothing for long, so it
+//! cannot tell a silent wire from an empty queue; heartbeats can, and have it repeated.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use stint_protocol::client::ClientError;
 use stint_protocol::{ClaimTask, ClaimTasks, ClaimedTask, ReasonCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
@@ -32,7 +33,10 @@ const CLAIM_TASKS_MAX: usize = 100;
 
 /// The calls that may have given this worker leases it does not know of yet.
 #[derive(Default)]
-pub(crate) struct ClaimsInFlight(Mutex<Calls>);
+pub(crate) struct ClaimsInFlight {
+    calls: Mutex<Calls>,
+    repeat: Notify,
+}
 
 #[derive(Default)]
 struct Calls {
@@ -42,7 +46,7 @@ struct Calls {
 
 impl ClaimsInFlight {
     fn begin(&self) -> InFlight<'_> {
-        let mut calls = self.0.lock().expect("no holder of this lock panics");
+        let mut calls = self.calls.lock().expect("no holder of this lock panics");
         let number = calls.next;
         calls.next += 1;
         calls.open.insert(number);
@@ -54,12 +58,20 @@ impl ClaimsInFlight {
 
     /// A moment: which calls have begun so far.
     pub(crate) fn moment(&self) -> u64 {
-        self.0.lock().expect("no holder of this lock panics").next
+        self.calls
+            .lock()
+            .expect("no holder of this lock panics")
+            .next
+    }
+
+    /// Has every call that waits for its answer sent again.
+    pub(crate) fn repeat(&self) {
+        self.repeat.notify_waiters();
     }
 
     /// Whether every call that had begun by that moment is over, its tasks being known.
     pub(crate) fn are_over_since(&self, moment: u64) -> bool {
-        let calls = self.0.lock().expect("no holder of this lock panics");
+        let calls = self.calls.lock().expect("no holder of this lock panics");
         calls.open.first().is_none_or(|oldest| *oldest >= moment)
     }
 }
@@ -71,7 +83,11 @@ struct InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let mut calls = self.claims.0.lock().expect("no holder of this lock panics");
+        let mut calls = self
+            .claims
+            .calls
+            .lock()
+            .expect("no holder of this lock panics");
         calls.open.remove(&self.number);
     }
 }
@@ -128,7 +144,14 @@ async fn claim(
     // The first sending counts: it may be the one that was granted.
     let sent_at = Instant::now();
     loop {
-        let error = match send(&worker, free.len(), &request_id).await {
+        let answer = tokio::select! {
+            answer = send(&worker, free.len(), &request_id) => answer,
+            () = worker.claims.repeat.notified() => {
+                debug!("no answer to a claim is on its way any more, repeating it");
+                continue;
+            }
+        };
+        let error = match answer {
             Ok(tasks) => {
                 begin(&worker, tasks, sent_at, &mut free);
                 drop(in_flight);

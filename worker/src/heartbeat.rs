@@ -19,17 +19,26 @@ use crate::register::Registered;
 use crate::report::End;
 use crate::worker::WorkerError;
 
-/// How long a heartbeat may take before it is given up for a new one.
-const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a heartbeat may take before it is given up for a new one. Half an interval, if that is less: then
+/// the new one comes in time for leases that last two intervals.
+const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Sends heartbeats and heeds their answers.
 pub(crate) struct Heart {
     worker: Arc<Registered>,
     /// Leases the platform believes to be held here, and the claims that may still explain them.
-    unlisted: HashMap<LeaseRef, u64>,
+    unlisted: HashMap<LeaseRef, Unexplained>,
     /// Hands unlisted leases back and acknowledges signals, beside the heartbeats.
     errands: TaskTracker,
     heeded: Vec<SignalId>,
+}
+
+/// A lease that the platform knows of, and this worker does not.
+struct Unexplained {
+    /// When it was first heard of, in claims.
+    since: u64,
+    /// In how many answers it stood.
+    times: u32,
 }
 
 /// Why a heartbeat brought no answer.
@@ -107,7 +116,7 @@ impl Heart {
             leases: Some(snapshot.leases.clone()),
             ..WorkerHeartbeat::default()
         };
-        let patience = worker.heartbeat.min(ANSWER_PATIENCE_MAX);
+        let patience = (worker.heartbeat / 2).min(ANSWER_PATIENCE_MAX);
         // The clock of a renewal starts before the request does.
         let sent_at = Instant::now();
         let asked = worker.client.heartbeat_worker(worker.worker_id, &heartbeat);
@@ -123,7 +132,10 @@ impl Heart {
             }
             Ok(Err(error)) => return Err(self.missed(error)),
             Err(_) => {
-                let message = format!("no answer within {patience:.0?}");
+                // The wire may have fallen silent, for all that was sent over it.
+                worker.client.forget_connections();
+                worker.claims.repeat();
+                let message = format!("no answer within {patience:.1?}");
                 return Err(Missed::Passing(message, None));
             }
         };
@@ -175,7 +187,8 @@ impl Heart {
     /// Releases leases that nobody here works on.
     ///
     /// A claim that is under way may have been granted already, its answer being still on the
-    /// way; so a lease is released only when every claim of that moment is over.
+    /// way; so a lease is released only when every claim of that moment is over. An answer that is still
+    /// missing at the next heartbeat was lost: its claim is repeated, once, or it would never be over.
     fn hand_back(&mut self, unlisted: &[LeaseRef]) {
         let moment = self.worker.claims.moment();
         let worker = Arc::clone(&self.worker);
@@ -184,16 +197,27 @@ impl Heart {
             .iter()
             .filter(|lease| !worker.leases.holds(**lease))
         {
-            self.unlisted.entry(*lease).or_insert(moment);
+            let unexplained = self.unlisted.entry(*lease).or_insert(Unexplained {
+                since: moment,
+                times: 0,
+            });
+            unexplained.times += 1;
         }
         let over: Vec<LeaseRef> = self
             .unlisted
-            .extract_if(|lease, moment| {
-                worker.leases.holds(*lease) || worker.claims.are_over_since(*moment)
+            .extract_if(|lease, unexplained| {
+                worker.leases.holds(*lease) || worker.claims.are_over_since(unexplained.since)
             })
             .map(|(lease, _)| lease)
             .filter(|lease| !worker.leases.holds(*lease))
             .collect();
+        if self
+            .unlisted
+            .values()
+            .any(|unexplained| unexplained.times == 2)
+        {
+            worker.claims.repeat();
+        }
         for lease in over {
             info!(task.id = %lease.task_id, task.attempt = lease.attempt, "handing back a task that nobody here works on");
             let reporter = worker.reporter.clone();

@@ -22,9 +22,15 @@ struct Stage {
     task: Arc<Mutex<Option<ClaimedTask>>>,
     /// How many claims lose their answer.
     claims_lost: usize,
+    /// Calls, by name and number, over whose connections nothing is ever heard again.
+    unanswered: &'static [(&'static str, usize)],
+    /// Whether heartbeats tell of the lease that a first claim was granted.
+    tells_of_lease: bool,
     /// Whether heartbeats call off what they list.
     cancels: bool,
     refuses_registration: bool,
+    /// How often the call that ends the work is made before it does.
+    more_calls: usize,
 }
 
 impl Stage {
@@ -81,6 +87,9 @@ impl Stage {
             .lock()
             .unwrap()
             .push((name.clone(), body.clone()));
+        if self.unanswered.contains(&(name.as_str(), earlier)) {
+            std::future::pending::<()>().await;
+        }
         let ok = |data| Some((200, data));
         match name.as_str() {
             "register" if self.refuses_registration => Some((
@@ -94,10 +103,17 @@ impl Stage {
             })),
             "heartbeat" => {
                 let leases = body["leases"].as_array().cloned().unwrap_or_default();
+                let is_told = self.tells_of_lease && earlier > 0;
+                let given = self.task.lock().unwrap();
+                let unlisted: Vec<Value> = given
+                    .iter()
+                    .filter(|_| is_told)
+                    .map(|task| json!({"task_id": task.id, "attempt": task.attempt}))
+                    .collect();
                 let cancelled: Vec<Value> = leases.into_iter().filter(|_| self.cancels).collect();
                 ok(json!({
                     "ack": true, "status": "online", "pending_signals": [], "lost": [],
-                    "cancelled": cancelled, "unlisted": [],
+                    "cancelled": cancelled, "unlisted": unlisted,
                 }))
             }
             "claim" if earlier < self.claims_lost => None,
@@ -146,7 +162,7 @@ impl Stage {
             .drain_grace(Duration::ZERO)
             .build()?;
         let end_is_seen = async {
-            while self.calls(end).is_empty() {
+            while self.calls(end).len() <= self.more_calls {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             shutdown.drain();
@@ -158,7 +174,8 @@ impl Stage {
                 () = end_is_seen => unreachable!("it waits for ever"),
             }
         };
-        timeout(Duration::from_secs(30), played)
+        // Less than what a claim may wait.
+        timeout(Duration::from_secs(19), played)
             .await
             .expect("the worker must end")
     }
@@ -201,20 +218,64 @@ async fn a_task_is_claimed_run_logged_and_completed() {
     assert_eq!(calls.last().unwrap().1["status"], "offline");
 }
 
+/// The task is completed, and was claimed under one request id, however often it was asked for.
+async fn is_claimed_once(stage: Stage, claims: usize) {
+    let summary = stage
+        .work(async |_run: TaskRun| Ok("done"), "complete")
+        .await
+        .unwrap();
+    assert_eq!((summary.claimed, summary.completed), (1, 1));
+    let sent = stage.calls("claim");
+    assert!(sent.len() >= claims);
+    for claim in &sent[..claims] {
+        assert_eq!(claim["request_id"], sent[0]["request_id"]);
+    }
+    let released = stage.calls("release");
+    assert!(released.is_empty(), "it may not be handed back");
+}
+
 #[tokio::test]
 async fn a_claim_whose_answer_was_lost_is_repeated_under_its_id() {
     let stage = Stage {
         claims_lost: 2,
         ..Stage::default()
     };
+    is_claimed_once(stage, 3).await;
+}
+
+#[tokio::test]
+async fn a_claim_on_a_silent_wire_is_repeated_when_a_heartbeat_finds_it_silent() {
+    let stage = Stage {
+        unanswered: &[("claim", 0), ("heartbeat", 1)],
+        ..Stage::default()
+    };
+    is_claimed_once(stage, 2).await;
+}
+
+#[tokio::test]
+async fn a_claim_is_repeated_when_its_lease_is_told_and_its_answer_is_not() {
+    let stage = Stage {
+        unanswered: &[("claim", 0)],
+        tells_of_lease: true,
+        ..Stage::default()
+    };
+    is_claimed_once(stage, 2).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_no_claim_explains_has_claims_repeated_once() {
+    let stage = Stage {
+        unanswered: &[("claim", 0), ("claim", 1)],
+        tells_of_lease: true,
+        more_calls: 5,
+        ..Stage::default()
+    };
     let summary = stage
-        .work(async |_run: TaskRun| Ok("done"), "complete")
+        .work(async |_run: TaskRun| Ok("done"), "heartbeat")
         .await
         .unwrap();
-    assert_eq!(summary.completed, 1);
-    let claims = stage.calls("claim");
-    assert_eq!(claims[0]["request_id"], claims[1]["request_id"]);
-    assert_eq!(claims[0]["request_id"], claims[2]["request_id"]);
+    assert_eq!(summary.claimed, 0);
+    assert_eq!(stage.calls("claim").len(), 2);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::error::Error;
 
 const CHANNEL: &str = "stint";
 /// Notes are gathered this long before they go to the other replicas together.
@@ -160,14 +161,15 @@ async fn send(app: App, Outgoing(mut outgoing): Outgoing) {
             merge(&mut notes, note);
         }
         for payload in payloads(app.bus.replica, notes) {
-            if let Err(error) = notify(&app, &payload).await {
+            let told = app.db.unless_silent(notify(&app, &payload)).await;
+            if let Err(error) = told.flatten() {
                 tracing::warn!(%error, "other replicas could not be told; they look by themselves");
             }
         }
     }
 }
 
-async fn notify(app: &App, payload: &str) -> Result<(), crate::error::Error> {
+async fn notify(app: &App, payload: &str) -> Result<(), Error> {
     let mut db = app.db.internal().await?;
     sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload)
         .execute(&mut *db)
@@ -233,7 +235,7 @@ fn payloads(from: Uuid, notes: Vec<Note>) -> Vec<String> {
 async fn hear(app: App) {
     loop {
         let ended = tokio::select! {
-            ended = listen(&app) => ended,
+            ended = app.db.unless_silent(listen(&app)) => ended.and_then(|ended| ended.map_err(Error::from)),
             () = app.shutdown.cancelled() => return,
         };
         if let Err(error) = ended {
@@ -247,7 +249,7 @@ async fn hear(app: App) {
 }
 
 async fn listen(app: &App) -> sqlx::Result<()> {
-    let mut listener = PgListener::connect_with(app.db.internal_pool()).await?;
+    let mut listener = PgListener::connect_with(&app.db.internal_pool()).await?;
     listener.listen(CHANNEL).await?;
     // Whatever was said while nobody listened is lost: take nothing remembered for true.
     app.hints.forget_everything();

@@ -3,6 +3,10 @@
 //! Migrations are embedded, numbered and only go forward. Any number of replicas may start at
 //! once: one applies them while the others wait. A database that a newer release has already
 //! migrated is accepted, because each migration leaves the previous release working.
+//!
+//! The previous release goes on meanwhile. A migration that waits for a table, because a backup or a long report
+//! reads it, would make everybody else wait behind it; so it gives up after a moment, lets them pass, and tries
+//! again.
 
 use std::time::Duration;
 
@@ -18,6 +22,13 @@ const MIGRATION_LOCK: i64 = 0x73_7469_6e74;
 /// Between two looks at a lock that another replica holds.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
+/// How long a migration may wait for a table, as a setting of PostgreSQL. Whoever wants the table meanwhile
+/// waits behind it, so this is less than what requests wait for each other.
+const TABLE_PATIENCE: &str = "1s";
+
+/// How long others go first before the migration tries again.
+const TABLE_PAUSE: Duration = Duration::from_secs(2);
+
 /// Applies what this release has and the database has not.
 ///
 /// Uses a connection of its own, so that whatever goes wrong, closing it gives the lock back.
@@ -26,7 +37,7 @@ pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
 }
 
 /// The migrations of this release.
-fn embedded() -> Migrator {
+pub fn embedded() -> Migrator {
     sqlx::migrate!("../migrations")
 }
 
@@ -43,21 +54,23 @@ pub async fn is_migrated(db: &mut PgConnection) -> sqlx::Result<bool> {
     Ok(applied >= newest)
 }
 
-async fn apply(migrator: &mut Migrator, options: &PgConnectOptions) -> anyhow::Result<()> {
+/// Applies what a release has and the database has not.
+///
+/// # Errors
+/// A sentence that says which migration failed, and what to do about it.
+pub async fn apply(migrator: &mut Migrator, options: &PgConnectOptions) -> anyhow::Result<()> {
     // Our own lock replaces the one of sqlx, for the reason told at `take_lock`.
     migrator.set_ignore_missing(true).set_locking(false);
     let mut db = PgConnection::connect_with(options)
         .await
         .context("connecting to migrate")?;
     // A migration may take long, whatever limits the server sets for ordinary statements.
-    sqlx::raw_sql(
-        "set statement_timeout = 0; set lock_timeout = 0; set client_min_messages = warning",
-    )
-    .execute(&mut db)
-    .await
-    .context("preparing to migrate")?;
+    sqlx::raw_sql("set statement_timeout = 0; set client_min_messages = warning")
+        .execute(&mut db)
+        .await
+        .context("preparing to migrate")?;
     take_lock(&mut db).await?;
-    migrator.run(&mut db).await.map_err(explain)?;
+    run(migrator, &mut db).await.map_err(explain)?;
     report(migrator, &mut db).await?;
     db.close()
         .await
@@ -86,6 +99,39 @@ async fn take_lock(db: &mut PgConnection) -> anyhow::Result<()> {
         }
         tokio::time::sleep(LOCK_POLL).await;
     }
+}
+
+/// Applies migrations, each as often as it is kept waiting.
+async fn run(migrator: &Migrator, db: &mut PgConnection) -> Result<(), MigrateError> {
+    let steps: Vec<_> = migrator.iter().collect();
+    for alike in steps.chunk_by(|one, next| one.no_tx == next.no_tx) {
+        let last = alike.last().expect("no group is empty").version;
+        // What runs without a transaction, such as CREATE INDEX CONCURRENTLY, waits without stopping others,
+        // and would have to be cleaned up if it gave up.
+        let patience = if alike[0].no_tx { "0" } else { TABLE_PATIENCE };
+        sqlx::query_scalar::<_, String>("select set_config('lock_timeout', $1, false)")
+            .bind(patience)
+            .fetch_one(&mut *db)
+            .await?;
+        while let Err(error) = migrator.run_to(last, &mut *db).await {
+            if !was_kept_waiting(&error) {
+                return Err(error);
+            }
+            info!(%error, "a migration waits for a table that is in use; letting others pass, and trying again");
+            tokio::time::sleep(TABLE_PAUSE).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a migration was rolled back because of what others did at that moment.
+fn was_kept_waiting(error: &MigrateError) -> bool {
+    let MigrateError::ExecuteMigration(error, _) = error else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(|cause| cause.code());
+    // lock_not_available, deadlock_detected
+    matches!(code.as_deref(), Some("55P03" | "40P01"))
 }
 
 fn explain(error: MigrateError) -> anyhow::Error {
@@ -197,6 +243,46 @@ mod tests {
             format!("{refusal:#}").contains("migration 1 differs"),
             "{refusal:#}"
         );
+        keeper.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_waits_for_a_table_lets_others_pass() {
+        let (keeper, _folder) = database().await;
+        let options = keeper.connect_options();
+        apply(&mut release(&[ONE]), &options).await.unwrap();
+        let mut backup = PgConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql("begin; select * from one")
+            .execute(&mut backup)
+            .await
+            .unwrap();
+
+        let widening = "alter table one add column more int";
+        let mut next = release(&[ONE, widening]);
+        let migrates = async { apply(&mut next, &options).await.unwrap() };
+        let others = async {
+            let mut db = PgConnection::connect_with(&options).await.unwrap();
+            let waits = "select count(*) from pg_locks where not granted";
+            while sqlx::query_scalar::<_, i64>(waits)
+                .fetch_one(&mut db)
+                .await
+                .unwrap()
+                == 0
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            sqlx::raw_sql("set statement_timeout = '20s'; select * from one")
+                .execute(&mut db)
+                .await
+                .expect("others are not kept waiting by the one that waits");
+            sqlx::raw_sql("commit").execute(&mut backup).await.unwrap();
+        };
+        tokio::join!(migrates, others);
+        let mut db = PgConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql("select more from one")
+            .execute(&mut db)
+            .await
+            .unwrap();
         keeper.stop().await;
     }
 

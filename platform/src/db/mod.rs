@@ -13,6 +13,7 @@
 //! - [`migrate`] brings the schema up to this release, with several replicas starting at once.
 //! - [`Pools`] says who owns which connections; a transaction is a [`Tx`]; a lane of the hot path keeps its
 //!   own ([`LaneConnection`]).
+//! - [`silence`] notices when the way to the database has fallen silent.
 //! - [`bus`] tells this replica and the others what has happened.
 
 pub mod admit;
@@ -21,6 +22,7 @@ pub mod keeper;
 mod lanes;
 pub mod migrate;
 mod pools;
+pub mod silence;
 
 pub use bus::{Bus, Note};
 pub use lanes::{LaneConnection, LaneDb};

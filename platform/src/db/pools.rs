@@ -5,19 +5,21 @@
 //! requests that read   ─► reads     (read-only)
 //! the hot path         ─► lanes     (`lanes.rs`: one connection each, plans kept for a second)
 //! loops, LISTEN        ─► internal  (requests cannot borrow these)
+//! the look-out         ─► one more  (`silence`)
 //! ```
 //!
 //! Nothing waits for a second connection while it holds one. A transaction is a [`Tx`]: beside its
 //! connection it gathers what must be told after its commit, so that nobody can forget to tell it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use protocol::{TenantId, WorkItemId, WorkflowId};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use tokio_util::sync::CancellationToken;
 
 use super::Note;
 use super::lanes::{LaneConnection, LaneDb, OwnConnection};
@@ -28,35 +30,30 @@ use crate::error::{Error, is_connection_failure};
 /// Connections that nobody can borrow from loops and LISTEN: the notifier, LISTEN, claims that are taken
 /// back, and four loops at once.
 const INTERNAL_CONNECTIONS: u32 = 7;
+/// Asks whether the database is there.
+const LOOK_OUT_CONNECTIONS: u32 = 1;
 /// The pools of one replica.
 #[derive(Clone)]
-pub struct Pools {
+pub struct Pools(Arc<Inner>);
+
+struct Inner {
+    options: PgConnectOptions,
+    config: DatabaseConfig,
+    current: RwLock<Arc<Set>>,
+}
+
+/// Pools that were made together. When the way to the database falls silent they are given up together.
+struct Set {
     writes: PgPool,
     reads: PgPool,
     internal: PgPool,
-    lanes: Arc<[OwnConnection]>,
+    lanes: Vec<OwnConnection>,
+    given_up: CancellationToken,
 }
 
-impl Pools {
-    /// How many connections one replica may open.
-    pub fn connections(config: &DatabaseConfig) -> u32 {
-        config.write_connections
-            + config.read_connections
-            + INTERNAL_CONNECTIONS
-            + LaneDb::ALL.len() as u32
-    }
-
-    /// Prepares the pools; connections are made when they are needed.
-    pub fn new(options: PgConnectOptions, config: &DatabaseConfig) -> Self {
-        let options = options
-            .application_name("stint-platform")
-            .statement_cache_capacity(256)
-            .options([
-                // A writer that hangs must not hold its locks for ever.
-                ("idle_in_transaction_session_timeout", "60s"),
-                ("statement_timeout", "60s"),
-                ("jit", "off"),
-            ]);
+impl Set {
+    /// Connections are made when they are needed.
+    fn new(options: &PgConnectOptions, config: &DatabaseConfig) -> Self {
         let patience = Duration::from_secs(config.connection_wait_seconds);
         let pool = |size: u32| {
             PgPoolOptions::new()
@@ -68,6 +65,7 @@ impl Pools {
                 .idle_timeout(Duration::from_secs(600))
         };
         Self {
+            given_up: CancellationToken::new(),
             writes: pool(config.write_connections)
                 .connect_lazy_with(options.clone().options([("lock_timeout", "2s")])),
             reads: pool(config.read_connections).connect_lazy_with(
@@ -90,13 +88,87 @@ impl Pools {
                 .collect(),
         }
     }
+}
+
+impl Pools {
+    /// How many connections one replica may open.
+    pub fn connections(config: &DatabaseConfig) -> u32 {
+        config.write_connections
+            + config.read_connections
+            + INTERNAL_CONNECTIONS
+            + LaneDb::ALL.len() as u32
+            + LOOK_OUT_CONNECTIONS
+    }
+
+    /// Prepares the pools; connections are made when they are needed.
+    pub fn new(options: PgConnectOptions, config: &DatabaseConfig) -> Self {
+        let options = options
+            .application_name("stint-platform")
+            .statement_cache_capacity(256)
+            .options([
+                // A writer that hangs must not hold its locks for ever.
+                ("idle_in_transaction_session_timeout", "60s"),
+                ("statement_timeout", "60s"),
+                ("jit", "off"),
+                // The server gives up a replica whose machine has gone, and frees what it has locked.
+                ("tcp_keepalives_idle", "10"),
+                ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "3"),
+                ("tcp_user_timeout", "20s"),
+            ]);
+        Self(Arc::new(Inner {
+            current: RwLock::new(Arc::new(Set::new(&options, config))),
+            options,
+            config: config.clone(),
+        }))
+    }
+
+    fn set(&self) -> Arc<Set> {
+        let current = self
+            .0
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+
+    /// How a connection beside the pools is made.
+    pub fn options(&self) -> &PgConnectOptions {
+        &self.0.options
+    }
+
+    /// Gives up every connection, because none is answered any more. Those that need one from now on get a new one.
+    pub fn give_up(&self) {
+        let new = Arc::new(Set::new(&self.0.options, &self.0.config));
+        let mut current = self
+            .0
+            .current
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, new);
+        drop(current);
+        old.given_up.cancel();
+    }
+
+    /// Does what needs the database, unless the way to it falls silent meanwhile.
+    ///
+    /// # Errors
+    /// 503 `outcome_unknown` when the connections of this moment were given up.
+    pub async fn unless_silent<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let given_up = self.set().given_up.clone();
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = given_up.cancelled() => Err(Error::outcome_unknown()),
+        }
+    }
 
     /// Opens the transaction of a request that changes something.
     ///
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx::new(Opened::OnPool(self.writes.begin().await?)))
+        Ok(Tx::new(Opened::OnPool(self.set().writes.begin().await?)))
     }
 
     /// The connection of a lane, for statements that commit by themselves. It is free again when what
@@ -105,7 +177,7 @@ impl Pools {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn lane(&self, lane: LaneDb) -> Result<LaneConnection, Error> {
-        self.lanes[lane as usize].acquire().await
+        self.set().lanes[lane as usize].acquire().await
     }
 
     /// Opens a transaction on the connection of a lane.
@@ -123,7 +195,7 @@ impl Pools {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn begin_internal(&self) -> Result<Tx, Error> {
-        Ok(Tx::new(Opened::OnPool(self.internal.begin().await?)))
+        Ok(Tx::new(Opened::OnPool(self.set().internal.begin().await?)))
     }
 
     /// A read-only connection for a request.
@@ -131,7 +203,7 @@ impl Pools {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn reader(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.reads.acquire().await?)
+        Ok(self.set().reads.acquire().await?)
     }
 
     /// A connection for one statement of a loop, which commits by itself.
@@ -139,20 +211,21 @@ impl Pools {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn internal(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.internal.acquire().await?)
+        Ok(self.set().internal.acquire().await?)
     }
 
     /// The pool that LISTEN takes its connection from.
-    pub(crate) fn internal_pool(&self) -> &PgPool {
-        &self.internal
+    pub(crate) fn internal_pool(&self) -> PgPool {
+        self.set().internal.clone()
     }
 
     /// How many connections each pool has and how many of them are in use now.
     pub fn usage(&self) -> [PoolUsage; 3] {
+        let set = self.set();
         [
-            ("writes", &self.writes),
-            ("reads", &self.reads),
-            ("internal", &self.internal),
+            ("writes", &set.writes),
+            ("reads", &set.reads),
+            ("internal", &set.internal),
         ]
         .map(|(name, pool)| PoolUsage {
             name,
@@ -166,10 +239,11 @@ impl Pools {
 
     /// Closes every connection.
     pub async fn close(&self) {
-        self.writes.close().await;
-        self.reads.close().await;
-        self.internal.close().await;
-        for lane in &*self.lanes {
+        let set = self.set();
+        set.writes.close().await;
+        set.reads.close().await;
+        set.internal.close().await;
+        for lane in &set.lanes {
             lane.close().await;
         }
     }

@@ -87,16 +87,21 @@ async fn guard<S>(
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Send + 'static,
 {
-    let mut response = match admit(&gate, request.headers(), address(&request)).await {
+    let admitted = admit(&gate, request.headers(), address(&request));
+    let mut response = match gate.app.db.unless_silent(admitted).await.flatten() {
         Ok(caller) => {
             if let Some(caller) = caller {
                 request.extensions_mut().insert(caller);
             }
             request.extensions_mut().insert(gate.operation);
+            let handled = async move {
+                let Ok(response) = handler.call(request).await;
+                response
+            };
             if gate.is_hot {
-                handler.call(request).await?
+                handled.await
             } else {
-                super::request::to_its_end(async move { handler.call(request).await }).await?
+                super::request::to_its_end(gate.app.clone(), handled).await
             }
         }
         Err(refusal) => refusal.into_response(),

@@ -17,6 +17,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::operation::Operation;
+use crate::app::App;
 use crate::error::Error;
 
 /// Longest `x-request-id` that is taken over from the caller.
@@ -137,11 +138,18 @@ fn after_panic(panic: &(dyn std::any::Any + Send)) -> Response {
 /// A handler that is dropped between BEGIN and COMMIT would leave its connection in a transaction, and
 /// one that is dropped after its COMMIT would not tell anyone. The hot path needs no such care: its
 /// lanes run apart from the requests, and a claim that waits must end with its client.
-pub(super) async fn to_its_end<T: Send + 'static>(
-    handler: impl Future<Output = T> + Send + 'static,
-) -> T {
+///
+/// When the way to the database falls silent there is no end to wait for.
+pub(super) async fn to_its_end(
+    app: App,
+    handler: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    let handled = async move {
+        let ended = app.db.unless_silent(handler).await;
+        ended.unwrap_or_else(IntoResponse::into_response)
+    };
     let work = REQUEST_ID
-        .scope(RequestId::current(), handler)
+        .scope(RequestId::current(), handled)
         .in_current_span();
     #[expect(
         clippy::disallowed_methods,

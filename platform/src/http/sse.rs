@@ -167,7 +167,8 @@ impl Stream {
             }
             if Instant::now() >= check_key_at {
                 check_key_at = Instant::now() + CHECK_KEY_EVERY;
-                match crate::keys::is_still_valid(&self.app, &self.caller).await {
+                let checking = crate::keys::is_still_valid(&self.app, &self.caller);
+                match self.app.db.unless_silent(checking).await.flatten() {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(error) => tracing::debug!(%error, "the key of a stream was not checked"),
@@ -179,7 +180,8 @@ impl Stream {
     /// Sends everything up to the newest settled row.
     async fn catch_up(&mut self, read: &Read, settled: Cursor) -> Result<(), Over> {
         while self.cursor < settled {
-            let entries = match read(self.cursor, settled).await {
+            let reading = self.app.db.unless_silent(read(self.cursor, settled));
+            let entries = match reading.await.flatten() {
                 Ok(entries) => entries,
                 Err(error) => {
                     tracing::warn!(%error, "a stream of {} could not be read; trying again", self.kind.name);

@@ -80,7 +80,8 @@ async fn keep_looking(app: App, kind: &'static Followed, tenant: TenantId) {
         }
         // Mark what was appended as seen before looking: what comes in between makes us look again.
         appended.borrow_and_update();
-        match (kind.newest)(app.clone(), tenant).await {
+        let looked = app.db.unless_silent((kind.newest)(app.clone(), tenant));
+        match looked.await.flatten() {
             Ok(newest) => {
                 if let Some(watched) = tails.watched.get(&tenant) {
                     watched.send_if_modified(|known| {

@@ -17,7 +17,7 @@ impl Client {
         id: AgentId,
         heartbeat: &AgentHeartbeat,
     ) -> Result<AgentHeartbeatAnswer> {
-        data(self.post(&format!("/api/v1/agents/{id}/heartbeat"), heartbeat)).await
+        data(self.report(&format!("/api/v1/agents/{id}/heartbeat"), heartbeat)).await
     }
 
     /// Lists agents. Filters: `page`, `per_page`.

@@ -7,7 +7,7 @@ use crate::{IngestLogs, LogEntry, LogPage, LogsIngested};
 impl Client {
     /// Hands in log entries; each is judged on its own.
     pub async fn ingest_logs(&self, logs: &IngestLogs) -> Result<LogsIngested> {
-        data(self.post("/api/v1/logs/ingest", logs)).await
+        data(self.report("/api/v1/logs/ingest", logs)).await
     }
 
     /// Reads a stretch of the log. Filters: `task_id`, `level`, `cursor`, `per_page` and others.

@@ -28,7 +28,7 @@ mod workers;
 mod workflows;
 mod workspaces;
 
-use std::sync::Once;
+use std::sync::{Arc, Once, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -47,8 +47,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take, unless the request itself asks the platform to wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the answer to a report may take: it is short work, and repeating it does no harm. Long enough to
+/// send the largest output over a slow line.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How much longer than the wait it asked for a waiting claim may take.
-const WAIT_MARGIN: Duration = Duration::from_secs(10);
+const WAIT_MARGIN: Duration = Duration::from_secs(5);
+
+/// How long a connection may be silent before the other machine is asked whether it is still there, and
+/// how long between two questions. After three without an answer the connection is over.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// How long the other machine may take to acknowledge what was sent. Without a limit of ours it is a quarter
+/// of an hour.
+#[cfg(target_os = "linux")]
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a stream may be silent. The platform sends a comment far more often.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -62,7 +75,7 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 /// Talks to one platform with one key. Cloning is cheap and shares the connections.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Arc<RwLock<reqwest::Client>>,
     base_url: Url,
     authorization: Option<HeaderValue>,
 }
@@ -86,16 +99,9 @@ impl Client {
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 
         let base_url = parse_base_url(base_url)?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(SILENCE_MAX)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("stint/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ClientError::Settings(error.to_string()))?;
+        let http = without_connections()?;
         Ok(Self {
-            http,
+            http: Arc::new(RwLock::new(http)),
             base_url,
             authorization: None,
         })
@@ -122,6 +128,17 @@ impl Client {
         })
     }
 
+    /// Makes new connections from now on, and so do all who share them. Requests that are under way keep theirs.
+    ///
+    /// For when answers fail to come: a machine in between may have forgotten its connections without telling
+    /// anyone, and each that waits to be used again would cost one more request its time.
+    pub fn forget_connections(&self) {
+        // The same settings have worked before.
+        if let Ok(http) = without_connections() {
+            *self.http.write().unwrap_or_else(PoisonError::into_inner) = http;
+        }
+    }
+
     /// The address of the platform.
     pub fn base_url(&self) -> &Url {
         &self.base_url
@@ -132,7 +149,8 @@ impl Client {
         // A bare host has the path "/".
         let prefix = self.base_url.path().trim_end_matches('/');
         url.set_path(&format!("{prefix}{path}"));
-        let request = self.http.request(method, url).timeout(REQUEST_TIMEOUT);
+        let http = self.http.read().unwrap_or_else(PoisonError::into_inner);
+        let request = http.request(method, url).timeout(REQUEST_TIMEOUT);
         match &self.authorization {
             Some(key) => request.header(AUTHORIZATION, key),
             None => request,
@@ -145,6 +163,11 @@ impl Client {
 
     fn post(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
         self.request(Method::POST, path).json(body)
+    }
+
+    /// A report of a holder.
+    fn report(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
+        self.post(path, body).timeout(REPORT_TIMEOUT)
     }
 
     fn patch(&self, path: &str, body: &impl Serialize) -> RequestBuilder {
@@ -177,6 +200,21 @@ struct Data<T> {
 /// The body of a request that says nothing.
 #[derive(Serialize)]
 struct Nothing {}
+
+fn without_connections() -> Result<reqwest::Client> {
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(SILENCE_MAX)
+        .tcp_nodelay(true)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("stint/", env!("CARGO_PKG_VERSION")));
+    #[cfg(target_os = "linux")]
+    let http = http.tcp_user_timeout(ACKNOWLEDGED_WITHIN);
+    http.build()
+        .map_err(|error| ClientError::Settings(error.to_string()))
+}
 
 fn parse_base_url(text: &str) -> Result<Url> {
     let url = Url::parse(text.trim_end_matches('/'))

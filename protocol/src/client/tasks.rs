@@ -46,33 +46,33 @@ impl Client {
 
     /// Begins to work on a claimed task.
     pub async fn start_task(&self, id: TaskId, start: &StartTask) -> Result<Task> {
-        data(self.post(&format!("/api/v1/tasks/{id}/start"), start)).await
+        data(self.report(&format!("/api/v1/tasks/{id}/start"), start)).await
     }
 
     /// Reports success.
     pub async fn complete_task(&self, id: TaskId, completion: &CompleteTask) -> Result<Task> {
-        data(self.post(&format!("/api/v1/tasks/{id}/complete"), completion)).await
+        data(self.report(&format!("/api/v1/tasks/{id}/complete"), completion)).await
     }
 
     /// Reports success, and is told no more than that the report took effect: cheaper for the platform.
     pub async fn complete_task_minimal(&self, id: TaskId, completion: &CompleteTask) -> Result<()> {
-        let request = self.post(&format!("/api/v1/tasks/{id}/complete"), completion);
+        let request = self.report(&format!("/api/v1/tasks/{id}/complete"), completion);
         done(request.header("prefer", "return=minimal")).await
     }
 
     /// Reports several successes, each judged on its own.
     pub async fn complete_tasks(&self, completions: &CompleteTasks) -> Result<CompletionResults> {
-        data(self.post("/api/v1/tasks/completions", completions)).await
+        data(self.report("/api/v1/tasks/completions", completions)).await
     }
 
     /// Reports failure.
     pub async fn fail_task(&self, id: TaskId, failure: &FailTask) -> Result<Task> {
-        data(self.post(&format!("/api/v1/tasks/{id}/fail"), failure)).await
+        data(self.report(&format!("/api/v1/tasks/{id}/fail"), failure)).await
     }
 
     /// Hands a task back.
     pub async fn release_task(&self, id: TaskId, release: &ReleaseTask) -> Result<Task> {
-        data(self.post(&format!("/api/v1/tasks/{id}/release"), release)).await
+        data(self.report(&format!("/api/v1/tasks/{id}/release"), release)).await
     }
 
     /// Wants another attempt.

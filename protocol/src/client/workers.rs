@@ -18,7 +18,7 @@ impl Client {
         id: WorkerId,
         heartbeat: &WorkerHeartbeat,
     ) -> Result<WorkerHeartbeatAnswer> {
-        data(self.post(&format!("/api/v1/workers/{id}/heartbeat"), heartbeat)).await
+        data(self.report(&format!("/api/v1/workers/{id}/heartbeat"), heartbeat)).await
     }
 
     /// Asks a worker to drain, to cancel a task, or to reload its configuration.

@@ -102,6 +102,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::orchestrator::routes(),
         crate::steering::routes(),
         tasks::people_routes(),
+        crate::messages::routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),
         crate::playbooks::routes(),

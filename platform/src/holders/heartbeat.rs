@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::{
     AgentHeartbeat, AgentHeartbeatAnswer, AgentId, AgentStatus, HeartbeatLease, JsonObject,
-    LeaseRef, PendingSignal, TaskId, TenantId, WorkerHeartbeat, WorkerHeartbeatAnswer, WorkerId,
+    LeaseRef, PendingMessage, PendingSignal, TaskId, TenantId, WorkerHeartbeat, WorkerHeartbeatAnswer, WorkerId,
     WorkerStatus,
 };
 use sqlx::PgConnection;
@@ -17,12 +17,15 @@ use crate::db::LaneDb;
 use crate::error::Error;
 use crate::http::{Caller, mask_secrets};
 use crate::queue::{self, Holding, Renewal};
-use crate::{agents, workers};
+use crate::{agents, messages, workers};
 
 /// Leases that one heartbeat may list: as many as a worker may hold.
 const LEASES_MAX: usize = 1000;
 /// Largest progress of a lease, and largest metrics of a worker.
 const REPORT_BYTES_MAX: usize = 8 * 1024;
+
+/// Messages to holders that one answer carries at most; what does not fit follows when these are acknowledged.
+const MESSAGE_BYTES_MAX: usize = 512 * 1024;
 
 /// One heartbeat, checked.
 #[derive(Debug)]
@@ -210,7 +213,10 @@ async fn serve_tenant(
     }
     queue::renew(db, tenant, &renewals, &everything_of).await?;
 
-    let held = by_holder(&queue::held_by(db, tenant, &holders).await?);
+    let held = queue::held_by(db, tenant, &holders).await?;
+    let leases = held.iter().map(|holding| holding.lease);
+    let messages = messages::waiting(db, tenant, leases).await?;
+    let held = by_holder(&held);
     let told: Vec<Told> = present
         .iter()
         .map(|beat| {
@@ -228,7 +234,12 @@ async fn serve_tenant(
     let mut answers: HashMap<Holder, Outcome> = present
         .iter()
         .zip(told)
-        .map(|(beat, told)| (beat.holder, statuses.answer(beat.holder, told, &cancelled)))
+        .map(|(beat, told)| {
+            let of_holder = held.get(&beat.holder).map_or(&[][..], Vec::as_slice);
+            let messages = select_messages(of_holder, &messages);
+            let answer = statuses.answer(beat.holder, told, &cancelled, messages);
+            (beat.holder, answer)
+        })
         .collect();
     Ok(beats
         .iter()
@@ -342,6 +353,31 @@ fn compare(beat: &Beat, is_fenced: bool, held: &[Held]) -> Told {
     }
 }
 
+/// What a holder is told of the messages that wait: the first one of each of its tasks goes before the second
+/// of any, so that a task with many does not keep those of others back.
+fn select_messages(
+    held: &[Held],
+    waiting: &HashMap<TaskId, Vec<PendingMessage>>,
+) -> Vec<PendingMessage> {
+    if waiting.is_empty() {
+        return Vec::new();
+    }
+    let of_tasks = held
+        .iter()
+        .filter(|held| !held.is_cancelled)
+        .filter_map(|held| waiting.get(&held.lease.task_id));
+    let mut ranked: Vec<(usize, &PendingMessage)> = of_tasks
+        .flat_map(|messages| messages.iter().enumerate())
+        .collect();
+    ranked.sort_by_key(|(rank, message)| (*rank, message.seq));
+    let mut room = MESSAGE_BYTES_MAX;
+    let fitting = ranked.into_iter().map_while(|(_, message)| {
+        room = room.checked_sub(message.message.len())?;
+        Some(message.clone())
+    });
+    fitting.collect()
+}
+
 /// How the holders of a batch are doing, and which signals wait for its workers.
 struct Statuses {
     workers: HashMap<WorkerId, WorkerStatus>,
@@ -369,7 +405,13 @@ impl Statuses {
         })
     }
 
-    fn answer(&mut self, holder: Holder, told: Told, cancelled: &HashSet<TaskId>) -> Outcome {
+    fn answer(
+        &mut self,
+        holder: Holder,
+        told: Told,
+        cancelled: &HashSet<TaskId>,
+        messages: Vec<PendingMessage>,
+    ) -> Outcome {
         let (mut called_off, lost): (Vec<LeaseRef>, _) = told
             .missing
             .into_iter()
@@ -384,6 +426,7 @@ impl Statuses {
                     lost,
                     cancelled: called_off,
                     unlisted: told.unlisted,
+                    messages,
                 }),
                 None => Outcome::Unknown,
             },
@@ -394,6 +437,7 @@ impl Statuses {
                     lost,
                     cancelled: called_off,
                     unlisted: told.unlisted,
+                    messages,
                 }),
                 None => Outcome::Unknown,
             },
@@ -452,6 +496,36 @@ mod tests {
         assert_eq!(leases[&Holder::Worker(worker)], [held(mine)]);
         assert_eq!(leases[&Holder::Agent(agent)], [held(mine)]);
         assert_eq!(leases.len(), 2);
+    }
+
+    #[test]
+    fn many_messages_to_one_task_do_not_keep_those_to_another_back() {
+        let (talkative, quiet) = (lease(1), lease(1));
+        let message = |lease: LeaseRef, seq: i64, bytes: usize| PendingMessage {
+            id: protocol::MessageId::new(),
+            task_id: lease.task_id,
+            attempt: lease.attempt,
+            seq,
+            message: "x".repeat(bytes),
+            urgency: protocol::Urgency::Info,
+            sent_at: sqlx::types::chrono::DateTime::UNIX_EPOCH.into(),
+        };
+        let large = MESSAGE_BYTES_MAX / 2;
+        let waiting = HashMap::from([
+            (
+                talkative.task_id,
+                vec![message(talkative, 1, large), message(talkative, 2, large)],
+            ),
+            (quiet.task_id, vec![message(quiet, 3, 1)]),
+        ]);
+        let told = select_messages(&[held(talkative), held(quiet)], &waiting);
+        let told: Vec<i64> = told.iter().map(|message| message.seq).collect();
+        assert_eq!(told, [1, 3], "the second large one follows later");
+        let called_off = Held {
+            is_cancelled: true,
+            ..held(quiet)
+        };
+        assert!(select_messages(&[called_off], &waiting).is_empty());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    AgentId, ConnectionMode, ExecutionMode, JsonObject, PendingMessage, RuntimeType, SignalId, SignalType, TaskId,
-    TenantId, Timestamp, WorkerId, WorkerStatus,
+    AgentId, ConnectionMode, ExecutionMode, JsonObject, PendingMessage, RuntimeType, SignalId,
+    SignalType, TaskId, TenantId, Timestamp, WorkerId, WorkerStatus,
 };
 
 /// A process that hosts agents.

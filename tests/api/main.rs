@@ -20,6 +20,7 @@ mod led;
 mod limits;
 mod logs;
 mod meeting;
+mod messages;
 mod operate;
 mod orchestrator;
 mod parallelism;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    ActivationId, CreateKey, CreateTenant, GateId, KeyId, PlaybookId, Scope, SignalType,
+    ActivationId, CreateKey, CreateTenant, GateId, KeyId, MessageId, PlaybookId, Scope, SignalType,
     SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
 };
 use stint_tests::{Operation, TestPlatform, TestWorker, new_task};
@@ -18,6 +18,8 @@ pub(crate) struct World {
     /// A task that waits for approval.
     approval: TaskId,
     signal: String,
+    /// A message to the holder of the task.
+    message: MessageId,
     key: KeyId,
     tenant: TenantId,
     log: String,
@@ -128,6 +130,8 @@ impl World {
             .await
             .unwrap()
             .signal_id;
+        let words = serde_json::from_value(json!({ "message": "Hurry" })).unwrap();
+        let message = admin.send_message(task, &words).await.unwrap().id;
         let key = admin.create_key(&plain_key(Scope::Service)).await;
         // An admin does not make keys above its own scope where that is forbidden.
         let key = match key {
@@ -167,6 +171,7 @@ impl World {
             task,
             approval,
             signal: signal.to_string(),
+            message,
             key,
             tenant,
             log,
@@ -190,6 +195,7 @@ impl World {
             "worker_id" => self.worker.worker_id.to_string(),
             "agent_id" => self.worker.agent_id.to_string(),
             "signal_id" => self.signal.clone(),
+            "message_id" => self.message.to_string(),
             "key_id" => self.key.to_string(),
             "tenant_id" => self.tenant.to_string(),
             "log_id" => self.log.clone(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use stint_protocol::client::ClientError;
 use stint_protocol::{
-    AcknowledgeMessage, ErrorCode, LeaseRef, PendingMessage, PendingSignal, SignalId, WorkerHeartbeat, WorkerHeartbeatAnswer,
-    WorkerStatus,
+    AcknowledgeMessage, ErrorCode, LeaseRef, PendingMessage, PendingSignal, SignalId,
+    WorkerHeartbeat, WorkerHeartbeatAnswer, WorkerStatus,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;

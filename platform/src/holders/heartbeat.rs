@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use protocol::{
     AgentHeartbeat, AgentHeartbeatAnswer, AgentId, AgentStatus, HeartbeatLease, JsonObject,
-    LeaseRef, PendingMessage, PendingSignal, TaskId, TenantId, WorkerHeartbeat, WorkerHeartbeatAnswer, WorkerId,
-    WorkerStatus,
+    LeaseRef, PendingMessage, PendingSignal, TaskId, TenantId, WorkerHeartbeat,
+    WorkerHeartbeatAnswer, WorkerId, WorkerStatus,
 };
 use sqlx::PgConnection;
 

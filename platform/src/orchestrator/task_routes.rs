@@ -5,7 +5,8 @@ use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
     ApproveOutput, ApproveTask, CancelTask, CreateTask, Envelope, EscalateToHuman, Guided,
-    NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges, RetryTask, SendMessage, Task, TaskId, TaskMessage,
+    NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges, RetryTask, SendMessage,
+    Task, TaskId, TaskMessage,
 };
 use serde_json::json;
 use utoipa_axum::routes;

@@ -9,8 +9,8 @@ use crate::{
     CancelTask, CheckpointActivation, CompleteWorkItem, CompleteWorkflow, CreateWorkItem,
     EscalateToHuman, Guided, LaunchChild, MemoryChanged, NoteContinuity, OrchestrationState,
     PlanTask, ReassignTask, RememberForRun, ReopenWorkItem, ReplaceInput, RequestChanges,
-    RequestGate, RetryTask, SendMessage, StageGate, Task, TaskId, TaskMessage, UpdateWorkItem, WorkItem, WorkItemId,
-    Workflow, WorkflowDetail,
+    RequestGate, RetryTask, SendMessage, StageGate, Task, TaskId, TaskMessage, UpdateWorkItem,
+    WorkItem, WorkItemId, Workflow, WorkflowDetail,
 };
 
 /// An orchestrator at work: everything is asked for under its task and its attempt.

@@ -3,8 +3,9 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    ActivationId, CreateKey, CreateTenant, GateId, KeyId, MessageId, PlaybookId, Scope, SignalType,
-    SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
+    ActivationId, CreateKey, CreateTenant, GateId, InputPacketId, InterventionId, KeyId, MessageId,
+    PlaybookId, Scope, SignalType, SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId,
+    WorkflowId, WorkspaceId,
 };
 use stint_tests::{Operation, TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
@@ -42,6 +43,8 @@ pub(crate) struct Led {
     gate: GateId,
     activation: ActivationId,
     session: SteeringSessionId,
+    intervention: InterventionId,
+    packet: InputPacketId,
     stage: String,
 }
 
@@ -66,7 +69,11 @@ impl Led {
         let gate = steer.request_gate(&stage, &request).await.unwrap();
         let words = serde_json::from_value(json!({ "request": "Hurry" })).unwrap();
         let steered = admin.steer_workflow(run, &words).await.unwrap();
+        let packet = serde_json::from_value(json!({ "packet_kind": "supplemental" })).unwrap();
+        let packet = admin.add_input_packet(run, &packet).await.unwrap();
         Self {
+            intervention: steered.intervention_id,
+            packet: packet.id,
             session: steered.steering_session_id,
             task: held.id,
             run,
@@ -89,6 +96,8 @@ impl Led {
             "activation_id" => self.activation.to_string(),
             "stage_name" => self.stage.clone(),
             "session_id" => self.session.to_string(),
+            "intervention_id" => self.intervention.to_string(),
+            "input_packet_id" => self.packet.to_string(),
             _ => return None,
         })
     }

@@ -105,6 +105,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::messages::routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),
+        crate::workspaces::task_routes(),
         crate::playbooks::routes(),
         crate::events::routes(),
         crate::logs::routes(),

@@ -24,9 +24,6 @@ const LEASES_MAX: usize = 1000;
 /// Largest progress of a lease, and largest metrics of a worker.
 const REPORT_BYTES_MAX: usize = 8 * 1024;
 
-/// Messages to holders that one answer carries at most; what does not fit follows when these are acknowledged.
-const MESSAGE_BYTES_MAX: usize = 512 * 1024;
-
 /// One heartbeat, checked.
 #[derive(Debug)]
 pub struct Beat {
@@ -215,7 +212,7 @@ async fn serve_tenant(
 
     let held = queue::held_by(db, tenant, &holders).await?;
     let leases = held.iter().map(|holding| holding.lease);
-    let messages = messages::waiting(db, tenant, leases).await?;
+    let waiting = messages::waiting(db, tenant, leases).await?;
     let held = by_holder(&held);
     let told: Vec<Told> = present
         .iter()
@@ -236,7 +233,9 @@ async fn serve_tenant(
         .zip(told)
         .map(|(beat, told)| {
             let of_holder = held.get(&beat.holder).map_or(&[][..], Vec::as_slice);
-            let messages = select_messages(of_holder, &messages);
+            // Whoever is to stop need not listen.
+            let at_work = of_holder.iter().filter(|held| !held.is_cancelled);
+            let messages = messages::tell(at_work.map(|held| held.lease.task_id), &waiting);
             let answer = statuses.answer(beat.holder, told, &cancelled, messages);
             (beat.holder, answer)
         })
@@ -351,31 +350,6 @@ fn compare(beat: &Beat, is_fenced: bool, held: &[Held]) -> Told {
         unlisted,
         cancelled,
     }
-}
-
-/// What a holder is told of the messages that wait: the first one of each of its tasks goes before the second
-/// of any, so that a task with many does not keep those of others back.
-fn select_messages(
-    held: &[Held],
-    waiting: &HashMap<TaskId, Vec<PendingMessage>>,
-) -> Vec<PendingMessage> {
-    if waiting.is_empty() {
-        return Vec::new();
-    }
-    let of_tasks = held
-        .iter()
-        .filter(|held| !held.is_cancelled)
-        .filter_map(|held| waiting.get(&held.lease.task_id));
-    let mut ranked: Vec<(usize, &PendingMessage)> = of_tasks
-        .flat_map(|messages| messages.iter().enumerate())
-        .collect();
-    ranked.sort_by_key(|(rank, message)| (*rank, message.seq));
-    let mut room = MESSAGE_BYTES_MAX;
-    let fitting = ranked.into_iter().map_while(|(_, message)| {
-        room = room.checked_sub(message.message.len())?;
-        Some(message.clone())
-    });
-    fitting.collect()
 }
 
 /// How the holders of a batch are doing, and which signals wait for its workers.
@@ -496,36 +470,6 @@ mod tests {
         assert_eq!(leases[&Holder::Worker(worker)], [held(mine)]);
         assert_eq!(leases[&Holder::Agent(agent)], [held(mine)]);
         assert_eq!(leases.len(), 2);
-    }
-
-    #[test]
-    fn many_messages_to_one_task_do_not_keep_those_to_another_back() {
-        let (talkative, quiet) = (lease(1), lease(1));
-        let message = |lease: LeaseRef, seq: i64, bytes: usize| PendingMessage {
-            id: protocol::MessageId::new(),
-            task_id: lease.task_id,
-            attempt: lease.attempt,
-            seq,
-            message: "x".repeat(bytes),
-            urgency: protocol::Urgency::Info,
-            sent_at: sqlx::types::chrono::DateTime::UNIX_EPOCH.into(),
-        };
-        let large = MESSAGE_BYTES_MAX / 2;
-        let waiting = HashMap::from([
-            (
-                talkative.task_id,
-                vec![message(talkative, 1, large), message(talkative, 2, large)],
-            ),
-            (quiet.task_id, vec![message(quiet, 3, 1)]),
-        ]);
-        let told = select_messages(&[held(talkative), held(quiet)], &waiting);
-        let told: Vec<i64> = told.iter().map(|message| message.seq).collect();
-        assert_eq!(told, [1, 3], "the second large one follows later");
-        let called_off = Held {
-            is_cancelled: true,
-            ..held(quiet)
-        };
-        assert!(select_messages(&[called_off], &waiting).is_empty());
     }
 
     #[test]

@@ -20,7 +20,9 @@
 mod routes;
 mod send;
 mod store;
+mod tell;
 
 pub use routes::routes;
 pub(crate) use send::send_message;
 pub(crate) use store::waiting;
+pub(crate) use tell::tell;

@@ -6,8 +6,10 @@ use protocol::Scope::{Admin, Agent};
 use protocol::{
     AddInputPacket, Envelope, InputPacket, InputPacketId, Intervention, InterventionId, Page,
     RecordIntervention, SteerWorkflow, SteeringMessage, SteeringRecorded, SteeringSession,
-    SteeringSessionId, WorkflowId,
+    SteeringSessionId, TenantId, WorkflowId,
 };
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use utoipa_axum::routes;
 
 use super::{intervene, intervention_store, packet_store, request, store, supply};
@@ -55,10 +57,7 @@ async fn list_steering_sessions(
     caller: Caller,
     Path(run): Path<WorkflowId>,
 ) -> Result<Reply<Vec<SteeringSession>>, Error> {
-    let mut db = app.db.reader().await?;
-    let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
+    let (mut db, tenant) = reach(&app, &caller, run).await?;
     Reply::ok(store::sessions(&mut db, tenant, run, None, SHOWN_MAX).await?)
 }
 
@@ -70,10 +69,7 @@ async fn list_steering_messages(
     caller: Caller,
     Path((run, session)): Path<(WorkflowId, SteeringSessionId)>,
 ) -> Result<Reply<Vec<SteeringMessage>>, Error> {
-    let mut db = app.db.reader().await?;
-    let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
+    let (mut db, tenant) = reach(&app, &caller, run).await?;
     let known = store::sessions(&mut db, tenant, run, Some(session), 1).await?;
     if known.is_empty() {
         return Err(Error::not_found("steering session", session));
@@ -104,10 +100,7 @@ async fn list_interventions(
     Query(page): Query<PageQuery>,
 ) -> Result<Reply<Page<Intervention>>, Error> {
     page.check()?;
-    let mut db = app.db.reader().await?;
-    let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
+    let (mut db, tenant) = reach(&app, &caller, run).await?;
     let shown = (page.per_page(), page.offset());
     let found = intervention_store::list(&mut db, tenant, run, None, shown).await?;
     let total = intervention_store::count(&mut db, tenant, run).await?;
@@ -122,10 +115,7 @@ async fn get_intervention(
     caller: Caller,
     Path((run, id)): Path<(WorkflowId, InterventionId)>,
 ) -> Result<Reply<Intervention>, Error> {
-    let mut db = app.db.reader().await?;
-    let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
+    let (mut db, tenant) = reach(&app, &caller, run).await?;
     Reply::ok(intervention_store::find(&mut db, tenant, run, id).await?)
 }
 
@@ -152,10 +142,7 @@ async fn list_input_packets(
     Query(page): Query<PageQuery>,
 ) -> Result<Reply<Page<InputPacket>>, Error> {
     page.check()?;
-    let mut db = app.db.reader().await?;
-    let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
+    let (mut db, tenant) = reach(&app, &caller, run).await?;
     let shown = (page.per_page(), page.offset());
     let found = packet_store::list(&mut db, tenant, run, None, shown).await?;
     let total = packet_store::count(&mut db, tenant, run, None).await?;
@@ -170,9 +157,19 @@ async fn get_input_packet(
     caller: Caller,
     Path((run, id)): Path<(WorkflowId, InputPacketId)>,
 ) -> Result<Reply<InputPacket>, Error> {
+    let (mut db, tenant) = reach(&app, &caller, run).await?;
+    Reply::ok(packet_store::find(&mut db, tenant, run, id).await?)
+}
+
+/// A connection to read what belongs to a run that the caller may see.
+async fn reach(
+    app: &App,
+    caller: &Caller,
+    run: WorkflowId,
+) -> Result<(PoolConnection<Postgres>, TenantId), Error> {
     let mut db = app.db.reader().await?;
     let tenant = caller.tenant();
     let workspaces = caller.workspace_filter();
     workflows::must_reach(&mut db, tenant, run, workspaces.as_deref()).await?;
-    Reply::ok(packet_store::find(&mut db, tenant, run, id).await?)
+    Ok((db, tenant))
 }

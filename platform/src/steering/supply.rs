@@ -35,32 +35,32 @@ impl Packet {
         given: InitialInputPacket,
         request_id: Option<&str>,
     ) -> Result<Self, Error> {
-        Self::initial(given, "launch", None, request_id)
+        Self::initial(given, ("launch", "launch"), None, request_id)
     }
 
-    /// What a work item begins with.
+    /// What a work item begins with: of which kind, and where it comes from.
     ///
     /// # Errors
     /// 422 for bad fields.
     pub(crate) fn of_item(
         given: InitialInputPacket,
-        kind: &str,
+        origin: (&str, &str),
         item: WorkItemId,
         request_id: Option<&str>,
     ) -> Result<Self, Error> {
-        Self::initial(given, kind, Some(item), request_id)
+        Self::initial(given, origin, Some(item), request_id)
     }
 
     fn initial(
         given: InitialInputPacket,
-        kind: &str,
+        (kind, source): (&str, &str),
         item: Option<WorkItemId>,
         request_id: Option<&str>,
     ) -> Result<Self, Error> {
         let packet = Self {
             id: InputPacketId::new(),
             kind: kind.to_owned(),
-            source: if item.is_some() { "operator" } else { "launch" }.to_owned(),
+            source: source.to_owned(),
             summary: given.summary,
             structured_inputs: given.structured_inputs.unwrap_or_default(),
             metadata: JsonObject::empty(),

@@ -71,8 +71,10 @@ pub(crate) async fn create_work_item(
         "ongoing" => "intake",
         _ => "plan_update",
     };
+    let origin = (kind, maker(write.caller()).as_str());
+    let request_id = body.request_id.as_deref();
     let packet = body.initial_input_packet;
-    let packet = packet.map(|given| Packet::of_item(given, kind, id, body.request_id.as_deref()));
+    let packet = packet.map(|given| Packet::of_item(given, origin, id, request_id));
     let packet = packet.transpose()?;
     if let Some(packet) = &packet {
         data["input_packet"] = packet.told();

@@ -59,8 +59,9 @@ pub(crate) async fn send_message(
         sender: (write.caller().scope().as_str(), write.caller().actor()),
     };
     store::insert(write.conn(), tenant, &message).await?;
-    tell(write, task, "task.message_sent", message.id, None).await?;
-    store::find(write.conn(), tenant, task, message.id).await
+    let sent = store::find(write.conn(), tenant, task, message.id).await?;
+    tell(write, &sent, "task.message_sent", None).await?;
+    Ok(sent)
 }
 
 /// The attempt that holds a task has received a message.
@@ -74,14 +75,13 @@ pub(super) async fn acknowledge_message(
     body: &AcknowledgeMessage,
 ) -> Result<TaskMessage, Error> {
     let tenant = write.caller().tenant();
-    store::find(write.conn(), tenant, task, id).await?;
+    let message = store::find(write.conn(), tenant, task, id).await?;
     let held = tasks::must_hold(write, task, body.attempt).await?;
     if store::acknowledge(write.conn(), tenant, id, held.attempt).await? {
         tell(
             write,
-            task,
+            &message,
             "task.message_delivered",
-            id,
             Some(held.attempt),
         )
         .await?;
@@ -92,25 +92,25 @@ pub(super) async fn acknowledge_message(
 /// What was said stays out of the event: it may be long, and is listed with the task.
 async fn tell(
     write: &mut Write,
-    task: TaskId,
+    message: &TaskMessage,
     event_type: &'static str,
-    id: MessageId,
     attempt: Option<i32>,
 ) -> Result<(), Error> {
     let caller = write.caller();
     let tenant = caller.tenant();
-    let serde_json::Value::Object(data) = json!({ "message_id": id, "attempt": attempt }) else {
+    let serde_json::Value::Object(data) = json!({ "message_id": message.id, "attempt": attempt })
+    else {
         unreachable!("it is written as an object")
     };
     let event = NewEvent {
         event_type,
         entity_type: EntityType::Task,
-        entity: task.uuid(),
+        entity: message.task_id.uuid(),
         actor_type: caller.scope().as_str(),
         actor: Some(caller.actor()),
         data: data.into(),
     };
-    match tasks::read(write, task).await?.workflow_id {
+    match message.workflow_id {
         Some(run) => events::append_to_runs(write.conn(), tenant, &[(run, event)]).await?,
         None => events::append(write.conn(), tenant, &[event]).await?,
     }

@@ -20,7 +20,7 @@ use crate::tasks;
 
 /// Who may call what.
 pub fn task_routes() -> Routes {
-    Routes::new("tasks")
+    Routes::new("workspaces")
         .route(AtLeast(Agent), routes!(get_task_memory))
         .route(AtLeast(Agent), routes!(search_task_memory))
         .route(AtLeast(Agent), routes!(remember_for_task))

@@ -36,7 +36,7 @@ fn events(task: &ClaimedTask) -> Vec<Value> {
 fn types(task: &ClaimedTask) -> Vec<String> {
     let types = events(task).into_iter().map(|event| event["type"].clone());
     types
-        .map(|kind| kind.as_str().unwrap().to_owned())
+        .map(|kind| kind.as_str().expect("a type").to_owned())
         .collect()
 }
 

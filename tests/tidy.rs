@@ -41,13 +41,17 @@ const OWNERS: &[(&str, &str)] = &[
     ("http", "request_slots"),
     ("keys", "api_keys key_lookups"),
     ("logs", "execution_logs log_heads"),
+    ("messages", "task_messages"),
     ("playbooks", "playbooks"),
     (
         "queue",
         "claim_requests platform_pulse task_gates task_leases task_parked task_queue task_results task_waiting",
     ),
     ("seal", "platform_facts"),
-    ("steering", "steering_messages steering_sessions"),
+    (
+        "steering",
+        "steering_messages steering_sessions workflow_input_packets workflow_interventions",
+    ),
     ("tasks", "task_dependencies tasks"),
     ("tenants", "tenants"),
     ("work_items", "work_item_memory_changes work_items"),

@@ -25,6 +25,7 @@ pub mod keys;
 pub mod lanes;
 pub mod logs;
 pub mod loops;
+pub mod messages;
 pub mod orchestrator;
 pub mod playbooks;
 pub mod queue;

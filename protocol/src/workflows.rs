@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    Activation, Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind, TaskError, TaskId,
-    TaskState, TenantId, Timestamp, WorkItem, WorkItemId, WorkflowId, WorkspaceId,
+    Activation, InitialInputPacket, Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind,
+    TaskError, TaskId, TaskState, TenantId, Timestamp, WorkItem, WorkItemId, WorkflowId,
+    WorkspaceId,
 };
 
 words! {
@@ -160,6 +161,9 @@ pub struct CreateWorkflow {
     /// What the playbook asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<JsonObject>,
+    /// What it is given to work with; its orchestrator is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_input_packet: Option<InitialInputPacket>,
     /// Kept as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<JsonObject>,

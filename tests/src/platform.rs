@@ -153,8 +153,13 @@ impl TestPlatform {
 
     /// Starts one more replica on the same database. Its loops are stepped by hand.
     pub async fn replica(&self) -> Replica {
+        self.replica_with(RunLoops::No).await
+    }
+
+    /// Starts one more replica on the same database, which runs its loops as they are due, or not.
+    pub async fn replica_with(&self, run_loops: RunLoops) -> Replica {
         let (replica, serving) =
-            Replica::start(self.config.clone(), RunLoops::No, &self.misfits).await;
+            Replica::start(self.config.clone(), run_loops, &self.misfits).await;
         self.serving
             .borrow_mut()
             .push((replica.app.clone(), serving));

@@ -3,8 +3,9 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    ActivationId, CreateKey, CreateTenant, GateId, KeyId, PlaybookId, Scope, SignalType,
-    SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
+    ActivationId, CreateKey, CreateTenant, GateId, InputPacketId, InterventionId, KeyId, MessageId,
+    PlaybookId, Scope, SignalType, SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId,
+    WorkflowId, WorkspaceId,
 };
 use stint_tests::{Operation, TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
@@ -18,6 +19,8 @@ pub(crate) struct World {
     /// A task that waits for approval.
     approval: TaskId,
     signal: String,
+    /// A message to the holder of the task.
+    message: MessageId,
     key: KeyId,
     tenant: TenantId,
     log: String,
@@ -40,6 +43,8 @@ pub(crate) struct Led {
     gate: GateId,
     activation: ActivationId,
     session: SteeringSessionId,
+    intervention: InterventionId,
+    packet: InputPacketId,
     stage: String,
 }
 
@@ -64,7 +69,11 @@ impl Led {
         let gate = steer.request_gate(&stage, &request).await.unwrap();
         let words = serde_json::from_value(json!({ "request": "Hurry" })).unwrap();
         let steered = admin.steer_workflow(run, &words).await.unwrap();
+        let packet = serde_json::from_value(json!({ "packet_kind": "supplemental" })).unwrap();
+        let packet = admin.add_input_packet(run, &packet).await.unwrap();
         Self {
+            intervention: steered.intervention_id,
+            packet: packet.id,
             session: steered.steering_session_id,
             task: held.id,
             run,
@@ -87,6 +96,8 @@ impl Led {
             "activation_id" => self.activation.to_string(),
             "stage_name" => self.stage.clone(),
             "session_id" => self.session.to_string(),
+            "intervention_id" => self.intervention.to_string(),
+            "input_packet_id" => self.packet.to_string(),
             _ => return None,
         })
     }
@@ -128,6 +139,8 @@ impl World {
             .await
             .unwrap()
             .signal_id;
+        let words = serde_json::from_value(json!({ "message": "Hurry" })).unwrap();
+        let message = admin.send_message(task, &words).await.unwrap().id;
         let key = admin.create_key(&plain_key(Scope::Service)).await;
         // An admin does not make keys above its own scope where that is forbidden.
         let key = match key {
@@ -167,6 +180,7 @@ impl World {
             task,
             approval,
             signal: signal.to_string(),
+            message,
             key,
             tenant,
             log,
@@ -190,6 +204,7 @@ impl World {
             "worker_id" => self.worker.worker_id.to_string(),
             "agent_id" => self.worker.agent_id.to_string(),
             "signal_id" => self.signal.clone(),
+            "message_id" => self.message.to_string(),
             "key_id" => self.key.to_string(),
             "tenant_id" => self.tenant.to_string(),
             "log_id" => self.log.clone(),

@@ -6,8 +6,7 @@ use protocol::Scope::Agent;
 use protocol::{
     AdvanceStage, AdvancedStage, Bare, BudgetReport, CheckpointActivation, CompleteWorkflow,
     Envelope, Guided, JsonObject, LaunchChild, MemoryChanged, NotYetReason, NoteContinuity,
-    OrchestrationState, RememberForRun, RememberInWorkspace, RequestGate, StageGate, TaskId,
-    Workflow, WorkflowDetail,
+    OrchestrationState, RememberForRun, RequestGate, StageGate, TaskId, Workflow, WorkflowDetail,
 };
 use serde_json::json;
 use utoipa_axum::routes;
@@ -19,9 +18,6 @@ use crate::error::Error;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, Path, Query, Reply, Routes, Write};
 use crate::{activations, gates, tasks, work_items, workflows, workspaces};
-
-/// Values that one request may remember.
-const UPDATES_MAX: usize = 100;
 
 /// Adds who may call what.
 pub(super) fn add(table: Routes) -> Routes {
@@ -152,32 +148,13 @@ async fn remember(
     body: RememberForRun,
 ) -> Result<MemoryChanged, Error> {
     let workspace = workspace_of(write, task).await?;
-    let mut wanted = Vec::new();
-    match (body.key, body.value, body.updates) {
-        (Some(key), Some(value), None) => wanted.push((key, value)),
-        (None, None, Some(updates)) => {
-            for (key, value) in updates.members() {
-                wanted.push((key, protocol::Json::of(&value)?));
-            }
-        }
-        _ => return Err(Error::invalid("give key and value, or updates")),
-    }
-    if !(1..=UPDATES_MAX).contains(&wanted.len()) {
-        let message = format!("must have 1 to {UPDATES_MAX} members");
-        return Err(Error::field("updates", message));
-    }
-    let mut keys = Vec::with_capacity(wanted.len());
-    for (key, value) in wanted {
-        keys.push(key.clone());
-        let one = RememberInWorkspace {
-            key,
-            value,
-            work_item_id: body.work_item_id,
-            request_id: None,
-        };
-        workspaces::remember(write, workspace, &one).await?;
-    }
-    Ok(MemoryChanged { keys })
+    let updates = workspaces::Updates {
+        key: body.key,
+        value: body.value,
+        updates: body.updates,
+        work_item: body.work_item_id,
+    };
+    workspaces::remember_several(write, workspace, updates).await
 }
 
 /// Forgets what the workspace of the run remembers under a key.

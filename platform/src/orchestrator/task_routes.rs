@@ -5,7 +5,8 @@ use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
     ApproveOutput, ApproveTask, CancelTask, CreateTask, Envelope, EscalateToHuman, Guided,
-    NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges, RetryTask, Task, TaskId,
+    NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges, RetryTask, SendMessage,
+    Task, TaskId, TaskMessage,
 };
 use serde_json::json;
 use utoipa_axum::routes;
@@ -17,7 +18,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, Path, Query, Reply, Routes, Write};
-use crate::{tasks, workflows};
+use crate::{messages, tasks, workflows};
 
 /// Adds who may call what.
 pub(super) fn add(table: Routes) -> Routes {
@@ -25,6 +26,7 @@ pub(super) fn add(table: Routes) -> Routes {
         .route(AtLeast(Agent), routes!(plan_task))
         .route(AtLeast(Agent), routes!(get_managed_task))
         .route(AtLeast(Agent), routes!(replace_managed_input))
+        .route(AtLeast(Agent), routes!(message_managed_task))
         .route(AtLeast(Agent), routes!(approve_managed_task))
         .route(AtLeast(Agent), routes!(approve_managed_output))
         .route(AtLeast(Agent), routes!(rework_managed_task))
@@ -124,6 +126,23 @@ async fn replace_managed_input(
             message,
         ))
     };
+    let about = About::task(id, NotYetReason::SubjectTaskNotReady);
+    answer(write, &own, about, done).await
+}
+
+/// Says something to whoever holds a task, or will.
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/message", params(AttemptQuery),
+               request_body = SendMessage, responses((status = 200, body = Envelope<Guided<TaskMessage>>)))]
+async fn message_managed_task(
+    State(app): State<App>,
+    Path((task, id)): Path<(TaskId, TaskId)>,
+    Query(query): Query<AttemptQuery>,
+    command: Command<SendMessage>,
+) -> Result<Reply<Guided<TaskMessage>>, Error> {
+    let (mut write, own, body) = begin(&app, task, &query, command).await?;
+    managed(&mut write, &own, id).await?;
+    let from = (own.task, own.activation);
+    let done = messages::send_message(&mut write, id, body, Some(from)).await;
     let about = About::task(id, NotYetReason::SubjectTaskNotReady);
     answer(write, &own, about, done).await
 }

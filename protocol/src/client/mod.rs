@@ -14,6 +14,7 @@ mod events;
 mod gates;
 mod keys;
 mod logs;
+mod messages;
 mod orchestrator;
 mod people;
 mod playbooks;

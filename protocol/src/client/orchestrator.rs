@@ -9,8 +9,8 @@ use crate::{
     CancelTask, CheckpointActivation, CompleteWorkItem, CompleteWorkflow, CreateWorkItem,
     EscalateToHuman, Guided, LaunchChild, MemoryChanged, NoteContinuity, OrchestrationState,
     PlanTask, ReassignTask, RememberForRun, ReopenWorkItem, ReplaceInput, RequestChanges,
-    RequestGate, RetryTask, StageGate, Task, TaskId, UpdateWorkItem, WorkItem, WorkItemId,
-    Workflow, WorkflowDetail,
+    RequestGate, RetryTask, SendMessage, StageGate, Task, TaskId, TaskMessage, UpdateWorkItem,
+    WorkItem, WorkItemId, Workflow, WorkflowDetail,
 };
 
 /// An orchestrator at work: everything is asked for under its task and its attempt.
@@ -183,6 +183,15 @@ impl Steering {
     ) -> Result<Guided<Task>> {
         let path = self.path(&format!("tasks/{id}/input"));
         self.change(self.client.patch(&path, input)).await
+    }
+
+    /// Says something to whoever holds a task.
+    pub async fn message_managed_task(
+        &self,
+        id: TaskId,
+        message: &SendMessage,
+    ) -> Result<Guided<TaskMessage>> {
+        self.send(&format!("tasks/{id}/message"), message).await
     }
 
     /// Lets a task run that waits for approval.

@@ -31,8 +31,10 @@ const SQL_ELSEWHERE: &[(&str, &str)] = &[
 const OWNERS: &[(&str, &str)] = &[
     ("activations", "activation_batches activations"),
     ("agents", "agents"),
+    ("briefs", "operator_briefs operator_updates"),
     ("events", "events"),
     ("gates", "stage_gates"),
+    ("handoffs", "task_handoffs"),
     ("history", "events_default execution_logs_default"),
     ("http", "request_slots"),
     ("keys", "api_keys key_lookups"),

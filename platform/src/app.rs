@@ -101,6 +101,8 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::gates::routes(),
         crate::orchestrator::routes(),
         crate::steering::routes(),
+        crate::briefs::routes(),
+        crate::handoffs::routes(),
         tasks::people_routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),

@@ -17,6 +17,7 @@
 mod create;
 mod memory_store;
 mod place_store;
+mod reach;
 mod resolve;
 mod routes;
 mod steer;
@@ -28,6 +29,7 @@ mod update;
 pub(crate) use create::create_work_item;
 pub(crate) use memory_store::{NewMemoryChange, note_memory_change};
 pub(crate) use place_store::{Place, lock_in_workspace, places};
+pub(crate) use reach::reach;
 pub use routes::routes;
 pub(crate) use steer_store::{block_stage, close_open, expect, expect_of_stage};
 pub(crate) use store::read;

@@ -9,9 +9,11 @@
 mod activations;
 mod agents;
 mod approvals;
+mod briefs;
 mod error;
 mod events;
 mod gates;
+mod handoffs;
 mod keys;
 mod logs;
 mod orchestrator;

@@ -118,5 +118,12 @@ create table metering_events (
 create index metering_events_of_workflow on metering_events (tenant_id, workflow_id) where workflow_id is not null;
 create index metering_events_of_task on metering_events (tenant_id, task_id);
 
--- Limits of a budget that were told once: near, and passed.
-alter table workflows add column budget_told text[] not null default '{}';
+-- The sum of a run, kept so that its budget is known without adding up. Whoever writes here has locked the run.
+create table metering_totals (
+    tenant_id    uuid    not null,
+    workflow_id  uuid    not null,
+    tokens       bigint  not null,
+    cost_usd     float8  not null,
+    primary key (tenant_id, workflow_id),
+    constraint metering_totals_workflow_fkey foreign key (tenant_id, workflow_id) references workflows (tenant_id, id) on delete cascade
+);

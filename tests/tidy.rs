@@ -39,6 +39,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("http", "request_slots"),
     ("keys", "api_keys key_lookups"),
     ("logs", "execution_logs log_heads"),
+    ("metering", "metering_events metering_totals"),
     ("playbooks", "playbooks"),
     (
         "queue",

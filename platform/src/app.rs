@@ -103,6 +103,7 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::steering::routes(),
         crate::briefs::routes(),
         crate::handoffs::routes(),
+        crate::metering::routes(),
         tasks::people_routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),

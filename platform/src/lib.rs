@@ -27,6 +27,7 @@ pub mod keys;
 pub mod lanes;
 pub mod logs;
 pub mod loops;
+pub mod metering;
 pub mod orchestrator;
 pub mod playbooks;
 pub mod queue;

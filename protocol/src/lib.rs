@@ -13,6 +13,8 @@ mod approvals;
 mod auth;
 mod boards;
 mod briefs;
+mod budget;
+mod callouts;
 #[cfg(feature = "client")]
 pub mod client;
 mod enums;
@@ -47,6 +49,8 @@ pub use approvals::*;
 pub use auth::*;
 pub use boards::*;
 pub use briefs::*;
+pub use budget::*;
+pub use callouts::*;
 pub use enums::*;
 pub use envelope::*;
 pub use errors::*;

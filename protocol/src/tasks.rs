@@ -238,6 +238,9 @@ pub struct CreateTask {
 pub struct Task {
     /// Names the task.
     pub id: TaskId,
+    /// What a holder of it left last to whoever goes on; shown where one task is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_handoff: Option<Box<crate::TaskHandoff>>,
     /// Whose task it is.
     pub tenant_id: TenantId,
     /// The workflow it belongs to.

@@ -1,8 +1,6 @@
 //! Who tells, and of which work.
 
-use protocol::{
-    BriefSource, ReasonCode, RecordBrief, RecordUpdate, Task, TaskId, WorkItemId, WorkflowId,
-};
+use protocol::{BriefSource, RecordBrief, RecordUpdate, Task, TaskId, WorkItemId, WorkflowId};
 use uuid::Uuid;
 
 use crate::activations;
@@ -89,17 +87,9 @@ pub(super) async fn author_of(
         let message = "is another task than that of execution_context_id";
         return Err(Error::field("task_id", message));
     }
-    let task = if write.caller().is_operator() {
-        tasks::read(write, id).await?
-    } else {
-        tasks::must_have_held(write, id, claims.attempt).await?
-    };
+    let task = tasks::must_have_worked_on(write, id, claims.attempt).await?;
     if task.workflow_id != Some(run) {
         return Err(Error::not_found("task of this run", id));
-    }
-    if task.attempt == 0 {
-        let message = format!("nobody has worked on task {id}: there is nothing to tell of it");
-        return Err(Error::conflict(ReasonCode::StateChanged, message));
     }
     let source = source_of(&task);
     if claims.source.is_some_and(|named| named != source) {

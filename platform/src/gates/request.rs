@@ -62,6 +62,9 @@ pub(crate) async fn request_gate(
         task,
     };
     store::insert(write.conn(), tenant, run, &request).await?;
+    write
+        .tx()
+        .count(metrics::counter!("stint_gates_requested_total"));
     let data = json!({
         "gate_id": id, "stage_name": stage, "summary": wanted.summary,
         "supersedes": before.map(|before| before.id),

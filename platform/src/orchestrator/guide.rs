@@ -126,6 +126,7 @@ fn class_of(reason: NotYetReason) -> RecoveryClass {
     match reason {
         NotYetReason::WorkflowTasksNotReady
         | NotYetReason::WorkflowChildrenNotReady
+        | NotYetReason::OwnerNotStale
         | NotYetReason::WorkItemTasksNotReady => RecoveryClass::WaitForTasks,
         NotYetReason::StageWaitingForGateApproval
         | NotYetReason::WorkflowWaitingForGateApproval
@@ -253,6 +254,15 @@ fn suggestions(
                 suggest(code, ActionTarget::WorkItem, id, why, true)
             })
             .collect(),
+        NotYetReason::OwnerNotStale => {
+            let wait = finish("its end, or that of its lease, wakes you again");
+            let takes = snapshot.task_id.iter().map(|task| {
+                let why = "takes it from its owner all the same";
+                let (code, id) = (NextAction::ReassignTask, task.to_string());
+                suggest(code, ActionTarget::Task, id, why, true)
+            });
+            std::iter::once(wait).chain(takes).collect()
+        }
         NotYetReason::TaskNotAwaitingApproval
         | NotYetReason::TaskNotReadyForRework
         | NotYetReason::SubjectTaskNotReady

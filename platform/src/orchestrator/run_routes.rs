@@ -12,7 +12,7 @@ use protocol::{
 use serde_json::json;
 use utoipa_axum::routes;
 
-use super::guard::{AttemptQuery, Orchestrator, begin};
+use super::guard::{AttemptQuery, Orchestrator, begin, run_of};
 use super::guide::{About, answer};
 use crate::app::App;
 use crate::error::Error;
@@ -35,6 +35,7 @@ pub(super) fn add(table: Routes) -> Routes {
         .route(AtLeast(Agent), routes!(forget_for_run))
         .route(AtLeast(Agent), routes!(checkpoint_activation))
         .route(AtLeast(Agent), routes!(finish_activation))
+        .route(AtLeast(Agent), routes!(get_run_continuity))
         .route(AtLeast(Agent), routes!(note_continuity))
         .route(AtLeast(Agent), routes!(launch_child))
 }
@@ -48,12 +49,8 @@ async fn get_run_budget(
     Path(task): Path<TaskId>,
 ) -> Result<Reply<BudgetReport>, Error> {
     let mut db = app.db.reader().await?;
-    let (tenant, workspaces) = (caller.tenant(), caller.workspace_filter());
-    let own = tasks::record(&mut db, tenant, task, workspaces.as_deref()).await?;
-    let Some(run) = own.workflow_id else {
-        return Err(Error::invalid(format!("task {task} belongs to no run")));
-    };
-    Reply::ok(workflows::budget_of(&mut db, tenant, run).await?)
+    let run = run_of(&mut db, &caller, task).await?;
+    Reply::ok(workflows::budget_of(&mut db, caller.tenant(), run).await?)
 }
 
 /// Asks a person to look at a stage. The decision wakes the orchestrator.
@@ -241,6 +238,22 @@ async fn finish_activation(
     answer(write, &own, about, done).await
 }
 
+/// Reads what the orchestrator of the run keeps from one activation to the next.
+#[utoipa::path(get, path = "/api/v1/orchestrator/tasks/{task_id}/continuity",
+               responses((status = 200, body = Envelope<OrchestrationState>)))]
+async fn get_run_continuity(
+    State(app): State<App>,
+    caller: Caller,
+    Path(task): Path<TaskId>,
+) -> Result<Reply<OrchestrationState>, Error> {
+    let mut db = app.db.reader().await?;
+    let run = run_of(&mut db, &caller, task).await?;
+    let kept = workflows::kept_orchestration(&mut db, caller.tenant(), run).await?;
+    Reply::ok(OrchestrationState {
+        orchestration_state: JsonObject::from_text(kept)?,
+    })
+}
+
 /// Says who is expected to do what next, in the run or in one of its work items.
 #[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/continuity", params(AttemptQuery), request_body = NoteContinuity,
                responses((status = 200, body = Envelope<Guided<OrchestrationState>>)))]
@@ -271,25 +284,20 @@ async fn note(
             crate::http::check_length(path, text, 0..=max)?;
         }
     }
-    if let Some(item) = body.work_item_id {
-        let tenant = write.caller().tenant();
-        work_items::read(write.conn(), tenant, own.run, item).await?;
-        let (actor, action) = (&body.next_expected_actor, &body.next_expected_action);
-        work_items::expect(
-            write.conn(),
-            tenant,
-            item,
-            actor.as_deref(),
-            action.as_deref(),
-        )
-        .await?;
-    }
     let value = json!({
         "work_item_id": body.work_item_id, "next_expected_actor": body.next_expected_actor,
         "next_expected_action": body.next_expected_action, "status_summary": body.status_summary,
         "next_expected_event": body.next_expected_event, "blocked_on": body.blocked_on,
         "active_subordinate_tasks": body.active_subordinate_tasks,
     });
+    if let Some(item) = body.work_item_id {
+        let tenant = write.caller().tenant();
+        work_items::read(write.conn(), tenant, own.run, item).await?;
+        let actor = body.next_expected_actor.as_deref();
+        let action = body.next_expected_action.as_deref();
+        work_items::expect(write.conn(), tenant, item, actor, action).await?;
+        work_items::keep_continuity(write.conn(), tenant, item, &value.to_string()).await?;
+    }
     keep(write, own, "continuity", &value).await
 }
 

@@ -4,8 +4,9 @@ use axum::extract::State;
 use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
-    ApproveOutput, ApproveTask, CancelTask, CreateTask, Envelope, EscalateToHuman, Guided,
-    NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges, RetryTask, Task, TaskId,
+    ApproveOutput, ApproveTask, CancelTask, CorrectBrief, CreateTask, Envelope, EscalateToHuman,
+    Guided, JsonObject, NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges,
+    RetryTask, Task, TaskId,
 };
 use serde_json::json;
 use utoipa_axum::routes;
@@ -30,7 +31,9 @@ pub(super) fn add(table: Routes) -> Routes {
         .route(AtLeast(Agent), routes!(rework_managed_task))
         .route(AtLeast(Agent), routes!(retry_managed_task))
         .route(AtLeast(Agent), routes!(cancel_managed_task))
+        .route(AtLeast(Agent), routes!(rerun_managed_task))
         .route(AtLeast(Agent), routes!(reassign_managed_task))
+        .route(AtLeast(Agent), routes!(replace_stale_owner))
         .route(AtLeast(Agent), routes!(escalate_managed_task))
 }
 
@@ -193,6 +196,37 @@ async fn retry_managed_task(
     answer(write, &own, about, done).await
 }
 
+/// Gives a task another input, and runs it again if it has run already. What is held is not taken away.
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/rerun-with-corrected-brief",
+               params(AttemptQuery), request_body = CorrectBrief,
+               responses((status = 200, body = Envelope<Guided<Task>>)))]
+async fn rerun_managed_task(
+    State(app): State<App>,
+    Path((task, id)): Path<(TaskId, TaskId)>,
+    Query(query): Query<AttemptQuery>,
+    command: Command<CorrectBrief>,
+) -> Result<Reply<Guided<Task>>, Error> {
+    let (mut write, own, body) = begin(&app, task, &query, command).await?;
+    managed(&mut write, &own, id).await?;
+    let done = rerun(&mut write, id, body.corrected_input).await;
+    let about = About::task(id, NotYetReason::SubjectTaskNotReady);
+    answer(write, &own, about, done).await
+}
+
+async fn rerun(write: &mut Write, id: TaskId, input: JsonObject) -> Result<Task, Error> {
+    let tenant = write.caller().tenant();
+    if store::lock_unclaimed(write.conn(), tenant, id).await? {
+        tasks::replace_input(write, id, &input).await?;
+        return tasks::read(write, id).await;
+    }
+    let again = RetryTask {
+        override_input: Some(input),
+        force: Some(true),
+        request_id: None,
+    };
+    tasks::retry_task(write, id, again).await
+}
+
 /// Calls a task off. Its holder learns of it with the next heartbeat or report.
 #[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/cancel", params(AttemptQuery),
                request_body = CancelTask, responses((status = 200, body = Envelope<Guided<Task>>)))]
@@ -221,6 +255,31 @@ async fn reassign_managed_task(
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     managed(&mut write, &own, id).await?;
     let done = tasks::reassign_task(&mut write, id, body).await;
+    let about = About::task(id, NotYetReason::SubjectTaskNotReady);
+    answer(write, &own, about, done).await
+}
+
+/// Gives a task whose owner is gone to somebody else. As long as its owner is heard from, it stays with the owner.
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/reattach-or-replace-stale-owner",
+               params(AttemptQuery), request_body = ReassignTask,
+               responses((status = 200, body = Envelope<Guided<Task>>)))]
+async fn replace_stale_owner(
+    State(app): State<App>,
+    Path((task, id)): Path<(TaskId, TaskId)>,
+    Query(query): Query<AttemptQuery>,
+    command: Command<ReassignTask>,
+) -> Result<Reply<Guided<Task>>, Error> {
+    let (mut write, own, body) = begin(&app, task, &query, command).await?;
+    managed(&mut write, &own, id).await?;
+    let tenant = write.caller().tenant();
+    let done = match store::lock_living_lease(write.conn(), tenant, id).await? {
+        None => tasks::reassign_task(&mut write, id, body).await,
+        Some(seconds) => {
+            let message =
+                format!("task {id} is held for {seconds:.0} s more, and its owner is heard from");
+            Err(workflows::not_yet(NotYetReason::OwnerNotStale, message))
+        }
+    };
     let about = About::task(id, NotYetReason::SubjectTaskNotReady);
     answer(write, &own, about, done).await
 }

@@ -1,6 +1,6 @@
 //! Who holds a task, asked by operations that only its holder may call.
 
-use protocol::{Task, TaskId, TaskState};
+use protocol::{ReasonCode, Task, TaskId, TaskState};
 
 use super::verdict;
 use crate::error::Error;
@@ -43,6 +43,27 @@ pub(crate) async fn must_have_held(
         return Err(verdict::not_holder(
             "only who works on a task, or was the last to, can tell of it",
         ));
+    }
+    Ok(task)
+}
+
+/// Refuses callers who tell of work that is not theirs, as [`must_have_held`] does. Operators may tell of any task
+/// that somebody has worked on. Answers with the task.
+///
+/// # Errors
+/// Those of [`must_have_held`]; 409 for a task that nobody has worked on.
+pub(crate) async fn must_have_worked_on(
+    write: &mut Write,
+    id: TaskId,
+    attempt: Option<i32>,
+) -> Result<Task, Error> {
+    if !write.caller().is_operator() {
+        return must_have_held(write, id, attempt).await;
+    }
+    let task = super::read(write, id).await?;
+    if task.attempt == 0 {
+        let message = format!("nobody has worked on task {id}: there is nothing to tell of it");
+        return Err(Error::conflict(ReasonCode::StateChanged, message));
     }
     Ok(task)
 }

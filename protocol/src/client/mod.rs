@@ -16,6 +16,7 @@ mod gates;
 mod handoffs;
 mod keys;
 mod logs;
+mod metering;
 mod orchestrator;
 mod people;
 mod playbooks;

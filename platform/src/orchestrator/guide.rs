@@ -23,6 +23,11 @@ pub(super) struct About {
 }
 
 impl About {
+    /// A request that any run takes as long as it has not ended.
+    pub(super) fn open_run() -> Self {
+        Self::run(NotYetReason::WorkflowLifecycleNotClosable)
+    }
+
     /// A request about the run.
     pub(super) fn run(reason: NotYetReason) -> Self {
         Self {
@@ -54,13 +59,36 @@ impl About {
 /// # Errors
 /// Refusals that no waiting and no other order of things would cure.
 pub(super) async fn answer<T: Serialize>(
+    write: Write,
+    orchestrator: &Orchestrator,
+    about: About,
+    done: Result<T, Error>,
+) -> Result<Reply<Guided<T>>, Error> {
+    answer_with(StatusCode::OK, write, orchestrator, about, done).await
+}
+
+/// Like [`answer`], for what is made: 201 if it was.
+///
+/// # Errors
+/// As for `answer`.
+pub(super) async fn answer_made<T: Serialize>(
+    write: Write,
+    orchestrator: &Orchestrator,
+    about: About,
+    made: Result<T, Error>,
+) -> Result<Reply<Guided<T>>, Error> {
+    answer_with(StatusCode::CREATED, write, orchestrator, about, made).await
+}
+
+async fn answer_with<T: Serialize>(
+    applied: StatusCode,
     mut write: Write,
     orchestrator: &Orchestrator,
     about: About,
     done: Result<T, Error>,
 ) -> Result<Reply<Guided<T>>, Error> {
     let error = match done {
-        Ok(result) => return write.commit(StatusCode::OK, Guided::applied(result)).await,
+        Ok(result) => return write.commit(applied, Guided::applied(result)).await,
         Err(error) => error,
     };
     let Some((reason, message)) = not_yet(&error, about.reason) else {

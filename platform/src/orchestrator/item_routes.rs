@@ -1,7 +1,6 @@
 //! The routes by which an orchestrator plans, moves and ends work items.
 
 use axum::extract::State;
-use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
     CompleteWorkItem, CreateWorkItem, Envelope, Guided, JsonObject, NotYetReason, ReopenWorkItem,
@@ -13,7 +12,7 @@ use sqlx::PgConnection;
 use utoipa_axum::routes;
 
 use super::guard::{AttemptQuery, Orchestrator, begin, run_of};
-use super::guide::{About, answer};
+use super::guide::{About, answer, answer_made};
 use super::waive;
 use crate::app::App;
 use crate::error::Error;
@@ -46,18 +45,8 @@ async fn plan_work_item(
     command: Command<CreateWorkItem>,
 ) -> Result<Reply<Guided<WorkItem>>, Error> {
     let (mut write, own, plan) = begin(&app, task, &query, command).await?;
-    let done = work_items::create_work_item(&mut write, own.run, plan).await;
-    match done {
-        Ok(item) => {
-            write
-                .commit(StatusCode::CREATED, Guided::applied(item))
-                .await
-        }
-        refused => {
-            let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-            answer(write, &own, about, refused).await
-        }
-    }
+    let made = work_items::create_work_item(&mut write, own.run, plan).await;
+    answer_made(write, &own, About::open_run(), made).await
 }
 
 /// Changes a work item of the run, or moves it over the board.

@@ -1,7 +1,6 @@
 //! The routes by which an orchestrator leads its run from stage to stage, remembers, and ends it.
 
 use axum::extract::State;
-use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
     AdvanceStage, AdvancedStage, Bare, BudgetReport, CheckpointActivation, CompleteWorkflow,
@@ -13,7 +12,7 @@ use serde_json::json;
 use utoipa_axum::routes;
 
 use super::guard::{AttemptQuery, Orchestrator, begin, run_of};
-use super::guide::{About, answer};
+use super::guide::{About, answer, answer_made};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
@@ -139,8 +138,7 @@ async fn remember_for_run(
 ) -> Result<Reply<Guided<MemoryChanged>>, Error> {
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     let done = remember(&mut write, task, body).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
 }
 
 async fn remember(
@@ -189,8 +187,13 @@ async fn forget_for_run(
     let (mut write, own, _) = begin(&app, task, &query, command).await?;
     let workspace = workspace_of(&mut write, task).await?;
     workspaces::forget(&mut write, workspace, &key).await?;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, Ok(MemoryChanged { keys: vec![key] })).await
+    answer(
+        write,
+        &own,
+        About::open_run(),
+        Ok(MemoryChanged { keys: vec![key] }),
+    )
+    .await
 }
 
 /// Keeps what the orchestrator wants to find again when it is woken the next time.
@@ -207,8 +210,7 @@ async fn checkpoint_activation(
     checkpoint.activation_id = checkpoint.activation_id.or(Some(own.activation));
     let value = serde_json::to_value(&checkpoint)?;
     let done = keep(&mut write, &own, "activation_checkpoint", &value).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
 }
 
 async fn keep(
@@ -234,8 +236,7 @@ async fn finish_activation(
 ) -> Result<Reply<Guided<protocol::Activation>>, Error> {
     let (mut write, own, _) = begin(&app, task, &query, command).await?;
     let done = activations::finish(&mut write, own.run, own.activation).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
 }
 
 /// Reads what the orchestrator of the run keeps from one activation to the next.
@@ -265,8 +266,7 @@ async fn note_continuity(
 ) -> Result<Reply<Guided<OrchestrationState>>, Error> {
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     let done = note(&mut write, &own, body).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
 }
 
 async fn note(
@@ -314,17 +314,8 @@ async fn launch_child(
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     crate::http::check_length("name", body.name.trim(), 1..=255)?;
     let minutes = app.config.limits.task_timeout_minutes;
-    match workflows::launch_child(&mut write, own.run, body, minutes).await {
-        Ok(child) => {
-            write
-                .commit(StatusCode::CREATED, Guided::applied(child))
-                .await
-        }
-        refused => {
-            let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-            answer(write, &own, about, refused).await
-        }
-    }
+    let made = workflows::launch_child(&mut write, own.run, body, minutes).await;
+    answer_made(write, &own, About::open_run(), made).await
 }
 
 async fn workspace_of(write: &mut Write, task: TaskId) -> Result<protocol::WorkspaceId, Error> {

@@ -1,7 +1,6 @@
 //! The routes by which an orchestrator gives work to others, and judges it.
 
 use axum::extract::State;
-use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
     ApproveOutput, ApproveTask, CancelTask, CorrectBrief, CreateTask, Envelope, EscalateToHuman,
@@ -11,8 +10,8 @@ use protocol::{
 use serde_json::json;
 use utoipa_axum::routes;
 
-use super::guard::{AttemptQuery, Orchestrator, begin, managed};
-use super::guide::{About, answer};
+use super::guard::{AttemptQuery, Orchestrator, begin, managed, run_of};
+use super::guide::{About, answer, answer_made};
 use super::store;
 use crate::app::App;
 use crate::error::Error;
@@ -48,17 +47,9 @@ async fn plan_task(
     command: Command<PlanTask>,
 ) -> Result<Reply<Guided<Task>>, Error> {
     let (mut write, own, plan) = begin(&app, task, &query, command).await?;
-    match plan_one(&app, &mut write, &own, plan).await {
-        Ok(made) => {
-            write
-                .commit(StatusCode::CREATED, Guided::applied(made))
-                .await
-        }
-        refused => {
-            let about = About::run(NotYetReason::WorkItemNotReady);
-            answer(write, &own, about, refused).await
-        }
-    }
+    let made = plan_one(&app, &mut write, &own, plan).await;
+    let about = About::run(NotYetReason::WorkItemNotReady);
+    answer_made(write, &own, about, made).await
 }
 
 async fn plan_one(
@@ -97,9 +88,9 @@ async fn get_managed_task(
 ) -> Result<Reply<Task>, Error> {
     let mut db = app.db.reader().await?;
     let (tenant, workspaces) = (caller.tenant(), caller.workspace_filter());
-    let own = tasks::record(&mut db, tenant, task, workspaces.as_deref()).await?;
+    let run = run_of(&mut db, &caller, task).await?;
     let found = tasks::record(&mut db, tenant, id, workspaces.as_deref()).await?;
-    if found.workflow_id.is_none() || found.workflow_id != own.workflow_id {
+    if found.workflow_id != Some(run) {
         return Err(Error::not_found("task of this run", id));
     }
     Reply::ok(found)

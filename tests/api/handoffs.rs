@@ -48,6 +48,9 @@ fn a_handoff_is_written_anew_while_its_task_is_held_and_wakes_the_orchestrator()
             .unwrap();
         assert_eq!((second.id, second.revision), (first.id, 2));
         assert!(second.known_risks.is_empty());
+        let same = handoff(held.attempt, "All of it");
+        let same = builder.agent.submit_handoff(held.id, &same).await.unwrap();
+        assert_eq!(same.revision, 2, "the same words again are no news");
         let listed = t.admin().list_handoffs(led.run, item.id).await.unwrap();
         assert_eq!(listed.len(), 1);
         let latest = t

@@ -36,8 +36,8 @@ pub(super) async fn record_brief(
     let author = author_of(write, run, (&body).into()).await?;
     let (tenant, actor) = (write.caller().tenant(), write.caller().actor());
     if let Some(request) = &body.request_id {
-        let earlier = store::brief_of_request(write.conn(), tenant, run, actor, request).await?;
-        if let Some(record) = earlier {
+        let earlier = store::Filter::of_request(actor, request);
+        if let Some(record) = store::brief(write.conn(), tenant, run, earlier).await? {
             return Ok(recorded_brief(record, true));
         }
     }
@@ -70,7 +70,8 @@ pub(super) async fn record_brief(
     let by = (write.caller().scope().as_str(), actor);
     let number = store::insert_brief(write.conn(), tenant, run, &author, by, &brief).await?;
     store::forget_briefs(write.conn(), tenant, run, number - KEPT_MAX).await?;
-    let record = store::brief(write.conn(), tenant, run, id).await?;
+    let record = store::brief(write.conn(), tenant, run, store::Filter::of_id(id)).await?;
+    let record = record.ok_or_else(|| Error::not_found("brief", id))?;
     let told = json!({
         "brief_id": id, "sequence_number": number, "brief_kind": record.brief_kind,
         "status_kind": record.status_kind, "headline": record.short_brief.headline,
@@ -176,8 +177,8 @@ pub(super) async fn record_update(
     let author = author_of(write, run, (&body).into()).await?;
     let (tenant, actor) = (write.caller().tenant(), write.caller().actor());
     if let Some(request) = &body.request_id {
-        let earlier = store::update_of_request(write.conn(), tenant, run, actor, request).await?;
-        if let Some(record) = earlier {
+        let earlier = store::Filter::of_request(actor, request);
+        if let Some(record) = store::update(write.conn(), tenant, run, earlier).await? {
             return Ok(recorded_update(record, true));
         }
     }
@@ -212,7 +213,8 @@ pub(super) async fn record_update(
     let by = (write.caller().scope().as_str(), actor);
     let number = store::insert_update(write.conn(), tenant, run, &author, by, &update).await?;
     store::forget_updates(write.conn(), tenant, run, number - KEPT_MAX).await?;
-    let record = store::update(write.conn(), tenant, run, id).await?;
+    let record = store::update(write.conn(), tenant, run, store::Filter::of_id(id)).await?;
+    let record = record.ok_or_else(|| Error::not_found("update", id))?;
     let told = json!({
         "update_id": id, "sequence_number": number, "update_kind": record.update_kind,
         "headline": record.headline, "task_id": record.task_id, "work_item_id": record.work_item_id,

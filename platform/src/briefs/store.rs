@@ -157,6 +157,26 @@ pub(super) struct Filter<'f> {
     pub(super) limit: i64,
 }
 
+impl<'f> Filter<'f> {
+    /// The one with this id.
+    pub(super) fn of_id(id: Uuid) -> Self {
+        Self {
+            id: Some(id),
+            limit: 1,
+            ..Self::default()
+        }
+    }
+
+    /// The one that this caller recorded under this request id.
+    pub(super) fn of_request(caller: Uuid, request: &'f str) -> Self {
+        Self {
+            request: Some((caller, request)),
+            limit: 1,
+            ..Self::default()
+        }
+    }
+}
+
 /// Briefs of a run, the newest first.
 pub(super) async fn briefs(
     db: &mut PgConnection,
@@ -192,38 +212,13 @@ pub(super) async fn briefs(
     rows.into_iter().map(OperatorBrief::try_from).collect()
 }
 
-/// One brief.
+/// The one brief that is wanted.
 pub(super) async fn brief(
     db: &mut PgConnection,
     tenant: TenantId,
     run: WorkflowId,
-    id: Uuid,
-) -> Result<OperatorBrief, Error> {
-    let one = Filter {
-        id: Some(id),
-        limit: 1,
-        ..Filter::default()
-    };
-    let found = briefs(db, tenant, run, one).await?;
-    found
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::not_found("brief", id))
-}
-
-/// The brief that a caller recorded under a request id.
-pub(super) async fn brief_of_request(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    run: WorkflowId,
-    author: Uuid,
-    request: &str,
+    one: Filter<'_>,
 ) -> Result<Option<OperatorBrief>, Error> {
-    let one = Filter {
-        request: Some((author, request)),
-        limit: 1,
-        ..Filter::default()
-    };
     Ok(briefs(db, tenant, run, one).await?.into_iter().next())
 }
 
@@ -386,40 +381,13 @@ pub(super) async fn updates(
     rows.into_iter().map(OperatorUpdate::try_from).collect()
 }
 
-/// One update.
+/// The one update that is wanted.
 pub(super) async fn update(
     db: &mut PgConnection,
     tenant: TenantId,
     run: WorkflowId,
-    id: Uuid,
-) -> Result<OperatorUpdate, Error> {
-    let one = Filter {
-        id: Some(id),
-        limit: 1,
-        ..Filter::default()
-    };
-    let found = updates(db, tenant, run, one, false).await?;
-    found
-        .into_iter()
-        .next()
-        .ok_or_else(|| Error::not_found("update", id))
-}
-
-/// The update that a caller recorded under a request id.
-pub(super) async fn update_of_request(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    run: WorkflowId,
-    author: Uuid,
-    request: &str,
+    one: Filter<'_>,
 ) -> Result<Option<OperatorUpdate>, Error> {
-    let one = Filter {
-        request: Some((author, request)),
-        limit: 1,
-        ..Filter::default()
-    };
-    Ok(updates(db, tenant, run, one, false)
-        .await?
-        .into_iter()
-        .next())
+    let found = updates(db, tenant, run, one, false).await?;
+    Ok(found.into_iter().next())
 }

@@ -42,25 +42,25 @@ pub(super) async fn submit_handoff(
     let task = tasks::must_have_held(write, id, body.attempt).await?;
     check(&task, &body)?;
     let content = content_of(&body)?;
-    let before = store::of_round(write.conn(), tenant, id, task.rework_count).await?;
-    match task.state {
-        TaskState::Claimed | TaskState::InProgress => {}
-        TaskState::OutputPendingAssessment | TaskState::Escalated => {
-            // The holder has let go: a first handoff is taken, and the one that is there stands.
-            if let Some((standing, text)) = before {
-                return if text == content {
-                    Ok(standing)
-                } else {
-                    Err(stands(&standing, &task))
-                };
-            }
-        }
+    let is_held = match task.state {
+        TaskState::Claimed | TaskState::InProgress => true,
+        // The holder has let go: a first handoff is still taken, and one that is there stands.
+        TaskState::OutputPendingAssessment | TaskState::Escalated => false,
         TaskState::Pending
         | TaskState::Ready
         | TaskState::AwaitingApproval
         | TaskState::Completed
         | TaskState::Failed
         | TaskState::Cancelled => return Err(too_late(&task)),
+    };
+    let before = store::of_round(write.conn(), tenant, id, task.rework_count).await?;
+    if let Some((standing, said)) = before {
+        if said == content && standing.attempt == task.attempt {
+            return Ok(standing);
+        }
+        if !is_held {
+            return Err(stands(&standing, &task));
+        }
     }
     let handoff = store::NewHandoff {
         id: Uuid::now_v7(),

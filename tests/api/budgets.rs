@@ -24,7 +24,7 @@ async fn of_thousand(t: &TestPlatform) -> Led {
         cost_cap_usd: Some(2.0),
         max_duration_minutes: Some(60),
     });
-    let run = t.admin().create_workflow(&launch).await.unwrap();
+    let run = t.admin().create_workflow(&launch).await.expect("a run");
     let conductor = t.worker("conductor").tags(&["orchestrator"]).await;
     Led {
         run: run.workflow.id,

@@ -22,7 +22,7 @@ async fn builder(t: &TestPlatform) -> TestWorker {
 }
 
 async fn state(t: &TestPlatform, of: &Task) -> TaskState {
-    t.admin().get_task(of.id).await.unwrap().state
+    t.admin().get_task(of.id).await.expect("a task").state
 }
 
 #[test]

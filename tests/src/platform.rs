@@ -52,10 +52,11 @@ impl Replica {
         let address = listener.local_addr().expect("it is bound");
         let started = start(config).await.expect("the platform starts");
         let app = started.platform.app().clone();
-        let platform = started
-            .platform
-            .map_routes(|routes| misfits.watch(&app, routes));
-        let serving = tokio::spawn(platform.serve(listener, run_loops));
+        let around = {
+            let (app, misfits) = (app.clone(), misfits.clone());
+            move |routes| misfits.watch(&app, Router::new().fallback_service(routes))
+        };
+        let serving = tokio::spawn(started.platform.serve_around(listener, run_loops, around));
         let replica = Self {
             app,
             url: format!("http://{address}"),

@@ -134,7 +134,7 @@ fn refuse(bytes: &[u8], error: &serde_json::Error) -> Error {
 /// Whether a JSON text contains NUL, as a byte or as an escape.
 fn contains_nul(bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\' || *byte == 0) {
+    while let Some(at) = memchr::memchr2(b'\\', 0, rest) {
         if rest[at] == 0 || rest[at..].starts_with(b"\\u0000") {
             return true;
         }

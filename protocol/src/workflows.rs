@@ -10,7 +10,7 @@ use crate::enums::words;
 use crate::{
     Activation, InitialInputPacket, Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind,
     TaskError, TaskId, TaskState, TenantId, Timestamp, WorkItem, WorkItemId, WorkflowId,
-    WorkspaceId,
+    WorkflowRelations, WorkspaceId,
 };
 
 words! {
@@ -401,6 +401,8 @@ pub struct WorkflowDetail {
     pub tasks: Vec<TaskSummary>,
     /// What has woken its orchestrator, or will, newest first, 20 at most.
     pub activations: Vec<Activation>,
+    /// The run that launched it, and those that it launched.
+    pub workflow_relations: WorkflowRelations,
     /// Whether there is more of it than is shown here.
     pub is_truncated: bool,
 }
@@ -415,6 +417,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             work_items: Vec<WorkItem>,
             tasks: Vec<TaskSummary>,
             activations: Vec<Activation>,
+            workflow_relations: WorkflowRelations,
             is_truncated: bool,
         }
         let whole = Json::deserialize(deserializer)?;
@@ -426,6 +429,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             work_items: parts.work_items,
             tasks: parts.tasks,
             activations: parts.activations,
+            workflow_relations: parts.workflow_relations,
             is_truncated: parts.is_truncated,
         })
     }

@@ -2,10 +2,13 @@
 
 mod activations;
 mod batch_faults;
+mod briefs;
+mod budgets;
 mod child_workflows;
 mod claims;
 mod commits;
 mod contention;
+mod continuity;
 mod creating;
 mod dependencies;
 mod events;
@@ -13,6 +16,7 @@ mod fleet;
 mod gates;
 mod graph_large;
 mod graph_runs;
+mod handoffs;
 mod inbox;
 mod interventions;
 mod keys;

@@ -3,9 +3,9 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    ActivationId, CreateKey, CreateTenant, GateId, InputPacketId, InterventionId, KeyId, MessageId,
-    PlaybookId, Scope, SignalType, SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId,
-    WorkflowId, WorkspaceId,
+    ActivationId, ClaimedTask, CreateKey, CreateTenant, GateId, InputPacketId, InterventionId,
+    KeyId, MessageId, PlaybookId, Scope, SignalType, SignalWorker, SteeringSessionId, TaskId,
+    TenantId, WorkItemId, WorkflowId, WorkspaceId,
 };
 use stint_tests::{Operation, TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
@@ -67,6 +67,21 @@ impl Led {
         let managed = steer.plan_task(&plan).await.unwrap().result.unwrap();
         let request = serde_json::from_value(json!({ "summary": "Look" })).unwrap();
         let gate = steer.request_gate(&stage, &request).await.unwrap();
+        let told = json!({
+            "task_id": held.id, "attempt": held.attempt,
+            "payload": { "short_brief": { "headline": "Here" },
+                         "detailed_brief_json": { "headline": "Here", "status_kind": "final" } },
+        });
+        let told = serde_json::from_value(told).unwrap();
+        conductor.agent.record_brief(run, &told).await.unwrap();
+        let told = json!({ "task_id": held.id, "attempt": held.attempt, "payload": { "headline": "Now" } });
+        let told = serde_json::from_value(told).unwrap();
+        conductor.agent.record_update(run, &told).await.unwrap();
+        let part = json!({ "title": "Other part", "work_item_id": item.id, "role": "hands" });
+        let part = serde_json::from_value(part).unwrap();
+        steer.plan_task(&part).await.unwrap();
+        let hands = t.worker_of(admin, "hands").tags(&["role:hands"]).await;
+        hand_off(&hands, &hands.begin().await).await;
         let words = serde_json::from_value(json!({ "request": "Hurry" })).unwrap();
         let steered = admin.steer_workflow(run, &words).await.unwrap();
         let packet = serde_json::from_value(json!({ "packet_kind": "supplemental" })).unwrap();
@@ -169,6 +184,10 @@ impl World {
             "name": "Plan", "outcome": "Something", "draft": true, "definition": {},
         }));
         let playbook = admin.create_playbook(&playbook.unwrap()).await.unwrap().id;
+        hand_off(&worker, &held).await;
+        let used = json!({ "taskId": task, "attempt": held.attempt });
+        let used = serde_json::from_value(used).unwrap();
+        worker.agent.meter_usage(&used).await.unwrap();
         let led = Led::of(t, &admin, tenant).await;
         Self {
             led,
@@ -191,8 +210,8 @@ impl World {
 
     /// The real thing for a parameter of the path of an operation.
     pub(crate) fn value_for(&self, operation: &Operation, parameter: &str) -> String {
-        let is_led =
-            ["orchestrator", "activations", "gates", "steering"].contains(&operation.tag());
+        let is_led = ["orchestrator", "activations", "gates", "steering", "briefs"]
+            .contains(&operation.tag());
         let led = is_led.then(|| self.led.value_of(parameter)).flatten();
         led.unwrap_or_else(|| self.value_of(parameter))
     }
@@ -218,6 +237,13 @@ impl World {
             _ => panic!("no fixture for {{{parameter}}}: make one in World"),
         }
     }
+}
+
+/// Leaves something to whoever goes on with a task.
+async fn hand_off(holder: &TestWorker, held: &ClaimedTask) {
+    let left = json!({ "attempt": held.attempt, "summary": "Half", "completion_state": "full" });
+    let left = serde_json::from_value(left).unwrap();
+    holder.agent.submit_handoff(held.id, &left).await.unwrap();
 }
 
 /// A key that no other tenant's workspace remembers anything under.

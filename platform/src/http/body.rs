@@ -200,6 +200,18 @@ pub fn check_length(
     ))
 }
 
+/// Refuses a list that is too long.
+///
+/// # Errors
+/// 422 that names the field.
+pub fn check_count(path: &str, count: usize, most: usize) -> Result<(), Error> {
+    if count <= most {
+        return Ok(());
+    }
+    let message = format!("may have at most {most} items, has {count}");
+    Err(Error::field(path, message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,7 +38,7 @@ mod store;
 mod tail;
 
 pub use access::Access;
-pub use body::{BODY_BYTES_OVERHEAD, check_length};
+pub use body::{BODY_BYTES_OVERHEAD, check_count, check_length};
 pub use caller::{Caller, Identity};
 pub use command::{Command, Write};
 pub use cursor::Cursor;

@@ -18,6 +18,24 @@ create index task_leases_worker on task_leases (worker_id, lease_no) where worke
 alter table task_leases drop constraint task_leases_pkey, add primary key (task_id, tenant_id);
 alter table task_queue drop constraint task_queue_pkey, add primary key (task_id, tenant_id);
 
+-- A claim that also starts makes two moves, and one row of events stands for both: `via_state` is the state in
+-- between, and the second move is the start. Such a row has the number before its own for the first one, so
+-- numbers are given by twos.
+alter table events add column via_state text;
+alter sequence events_id_seq increment by 2;
+
+-- One row for each move of a task.
+create view task_moves as
+    select e.tenant_id, e.xid, e.id - m.before as id, e.created_at, e.entity_id as task_id, e.workflow_id, e.actor_type,
+           e.actor_id, e.task_seq - m.before as task_seq, e.attempt,
+           case when m.before = 0 and e.via_state is not null then e.via_state else e.from_state end as from_state,
+           case when m.before = 1 then e.via_state else e.to_state end as to_state,
+           case when m.before = 0 and e.via_state is not null then 'start' else e.reason end as reason,
+           e.fenced
+    from events e
+    join (values (1), (0)) as m (before) on m.before = 0 or e.via_state is not null
+    where e.entity_type = 'task' and e.task_seq is not null;
+
 -- Hands the next ready tasks of the wanted lanes to a batch of claimants, one each.
 --
 -- All claimants of one call want the same lanes. `lanes`, `priorities` and `beyond` name a lane, a priority
@@ -54,7 +72,10 @@ declare
     known_tasks uuid[];
     known_attempts int[];
     wanted int;
+    -- Where the candidates lie, then those of them that were locked.
     spots tid[];
+    -- Which claimants get them, by their places.
+    takers bigint[];
 begin
     perform pg_advisory_xact_lock(holder.key)
     from (
@@ -171,14 +192,12 @@ begin
             select tenant, r.agent_id, r.request_id, r.task_id, r.attempt, moment from regained r where r.request_id is not null
         ),
         told as (
-            insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
-            select tenant, 'task.state_changed', 'task', r.task_id, r.actor_type, r.actor_id,
-                   r.task_seq - case when r.starts and m.nth = 1 then 1 else 0 end, r.attempt,
-                   case m.nth when 1 then r.held_state else 'claimed' end, case m.nth when 1 then 'claimed' else 'in_progress' end,
-                   case m.nth when 1 then 'claim_again' else 'start' end, r.fenced, r.workflow_id
+            insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, via_state, to_state, reason, fenced, workflow_id)
+            select tenant, 'task.state_changed', 'task', r.task_id, r.actor_type, r.actor_id, r.task_seq, r.attempt, r.held_state,
+                   case when r.starts then 'claimed' end, case when r.starts then 'in_progress' else 'claimed' end,
+                   'claim_again', r.fenced, r.workflow_id
             from regained r
-            join (values (1), (2)) as m (nth) on m.nth = 1 or r.starts
-            order by r.task_id, m.nth
+            order by r.task_id
         )
         -- A lease that ended in this moment cannot be had back; its holder asks again.
         select array_agg(case when r.place is not null then 'claimed' when u.verdict = 'regains' then 'full' else u.verdict end order by u.place),
@@ -211,39 +230,34 @@ begin
             order by found.priority, found.seq
             limit 2 * wanted);
     end if;
+    candidates := coalesce(cardinality(spots), 0);
 
     if cardinality(spots) > 0 then
-        return query
-        with locked as materialized (
-            select q.ctid as spot
+        spots := array(
+            select q.ctid
             from task_queue q
             where q.tenant_id = tenant and q.ctid = any(spots)
             order by q.priority, q.seq
             limit wanted
-            for update skip locked
-        ),
-        taken as (
+            for update skip locked);
+        takers := array(select c.place from unnest(verdicts) with ordinality as c (verdict, place) where c.verdict is null order by c.place);
+    end if;
+
+    if cardinality(spots) > 0 then
+        return query
+        with taken as (
             delete from task_queue q
-            where q.tenant_id = tenant and q.ctid = any(array(select spot from locked))
-            returning q.*
+            using unnest(spots, takers) as deal (spot, place)
+            where q.tenant_id = tenant and q.ctid = deal.spot
+            returning q.*, deal.place
         ),
         dealt as materialized (
-            select q.task_id, q.attempt + 1 as attempt, q.task_seq, q.retry_count, q.abandon_count, q.rework_count, q.lane,
-                   q.priority, q.seq, q.workspace_id, q.workflow_id, q.work_item_id, q.has_dependants, q.progress, c.*,
-                   case when c.starts then 'in_progress' else 'claimed' end as state,
-                   case when c.starts then moment end as started_at,
-                   moment + make_interval(secs => c.lease_seconds) as expires_at,
+            select q.*, case when starting[q.place] then 2 else 1 end as moves, lease_lengths[q.place] as lease_seconds,
                    nextval('task_lease_no') as lease_no,
                    t.activation_id, t.title, t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.timeout_minutes,
                    t.depends_on, t.settings, t.input, t.context, t.role_config, t.environment, t.metadata,
                    t.is_orchestrator_task, t.has_output_schema, t.created_at
-            from (select q.*, row_number() over (order by q.priority, q.seq) as turn from taken q) q
-            join (
-                select c.*, row_number() over (order by c.place) as turn
-                from unnest(verdicts, agents, workers, request_ids, lease_lengths, fences, starting, actor_types, actors) with ordinality
-                     as c (verdict, agent_id, worker_id, request_id, lease_seconds, fenced, starts, actor_type, actor_id, place)
-                where c.verdict is null
-            ) c using (turn)
+            from taken q
             cross join lateral (select t.* from tasks t where t.tenant_id = tenant and t.id = q.task_id limit 1) t
         ),
         leased as (
@@ -252,37 +266,40 @@ begin
                 workspace_id, workflow_id, work_item_id, has_dependants, state_changed_at, progress, state, agent_id, worker_id,
                 lease_no, fenced, has_output_schema, lease_seconds, expires_at, deadline_at, claimed_at, started_at
             )
-            select tenant, d.task_id, d.attempt, d.task_seq + case when d.starts then 2 else 1 end, d.retry_count,
-                   d.abandon_count, d.rework_count, d.lane, d.priority, d.seq, d.workspace_id, d.workflow_id, d.work_item_id,
-                   d.has_dependants, moment, d.progress, d.state, d.agent_id, d.worker_id, d.lease_no, d.fenced,
-                   d.has_output_schema, d.lease_seconds, d.expires_at, moment + make_interval(mins => d.timeout_minutes),
-                   moment, d.started_at
+            select tenant, d.task_id, d.attempt + 1, d.task_seq + d.moves, d.retry_count, d.abandon_count, d.rework_count,
+                   d.lane, d.priority, d.seq, d.workspace_id, d.workflow_id, d.work_item_id, d.has_dependants, moment,
+                   d.progress, case d.moves when 1 then 'claimed' else 'in_progress' end, agents[d.place], workers[d.place],
+                   d.lease_no, fences[d.place], d.has_output_schema, d.lease_seconds,
+                   moment + make_interval(secs => d.lease_seconds), moment + make_interval(mins => d.timeout_minutes),
+                   moment, case d.moves when 2 then moment end
             from dealt d
         ),
         remembered as (
             insert into claim_requests (tenant_id, agent_id, request_id, task_id, attempt, claimed_at)
-            select tenant, d.agent_id, d.request_id, d.task_id, d.attempt, moment from dealt d where d.request_id is not null
+            select tenant, agents[d.place], request_ids[d.place], d.task_id, d.attempt + 1, moment
+            from dealt d
+            where request_ids[d.place] is not null
         ),
         told as (
-            insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, to_state, reason, fenced, workflow_id)
-            select tenant, 'task.state_changed', 'task', d.task_id, d.actor_type, d.actor_id, d.task_seq + m.nth, d.attempt,
-                   m.from_state, m.to_state, m.reason, d.fenced, d.workflow_id
+            insert into events (tenant_id, event_type, entity_type, entity_id, actor_type, actor_id, task_seq, attempt, from_state, via_state, to_state, reason, fenced, workflow_id)
+            select tenant, 'task.state_changed', 'task', d.task_id, actor_types[d.place], actors[d.place], d.task_seq + d.moves,
+                   d.attempt + 1, 'ready', case d.moves when 2 then 'claimed' end,
+                   case d.moves when 1 then 'claimed' else 'in_progress' end, 'claim', fences[d.place], d.workflow_id
             from dealt d
-            join (values (1, 'ready', 'claimed', 'claim'), (2, 'claimed', 'in_progress', 'start')) as m (nth, from_state, to_state, reason)
-              on m.nth = 1 or d.starts
         )
-        select d.place::int, 'claimed', cardinality(spots), least(living[d.place], d.lease_no), d.task_id, d.attempt, d.lane,
-               d.seq, d.state, d.retry_count, d.abandon_count, d.rework_count, d.agent_id, d.worker_id, moment, d.started_at,
-               d.expires_at, d.lease_seconds, d.progress::text, d.workflow_id, d.work_item_id, d.workspace_id,
-               d.activation_id, d.title, d.description, d.task_type, d.task_kind, d.role, d.stage_name, d.priority,
-               d.timeout_minutes, d.depends_on, d.settings::text, d.input::text, d.context::text, d.role_config::text,
-               d.environment::text, d.metadata::text, d.is_orchestrator_task, d.created_at
+        select d.place::int, 'claimed', candidates, least(living[d.place], d.lease_no), d.task_id, d.attempt + 1, d.lane,
+               d.seq, case d.moves when 1 then 'claimed' else 'in_progress' end, d.retry_count, d.abandon_count, d.rework_count,
+               agents[d.place], workers[d.place], moment, case d.moves when 2 then moment end,
+               moment + make_interval(secs => d.lease_seconds), d.lease_seconds, d.progress::text, d.workflow_id, d.work_item_id,
+               d.workspace_id, d.activation_id, d.title, d.description, d.task_type, d.task_kind, d.role, d.stage_name,
+               d.priority, d.timeout_minutes, d.depends_on, d.settings::text, d.input::text, d.context::text,
+               d.role_config::text, d.environment::text, d.metadata::text, d.is_orchestrator_task, d.created_at
         from dealt d;
     end if;
 
     if num_nonnulls(variadic verdicts) > 0 then
         return query
-        select v.place::int, v.verdict, coalesce(cardinality(spots), 0), living[v.place], v.task_id, coalesce(l.attempt, v.attempt),
+        select v.place::int, v.verdict, candidates, living[v.place], v.task_id, coalesce(l.attempt, v.attempt),
                l.lane, l.seq, l.state, l.retry_count, l.abandon_count, l.rework_count, l.agent_id, l.worker_id, l.claimed_at,
                l.started_at, l.expires_at, l.lease_seconds, l.progress::text, t.workflow_id, t.work_item_id, t.workspace_id,
                t.activation_id, t.title, t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.priority,
@@ -300,7 +317,6 @@ begin
         where v.verdict is not null;
     end if;
 
-    candidates := coalesce(cardinality(spots), 0);
     place := 0;
     verdict := 'seen';
     return next;

@@ -1,26 +1,28 @@
 //! Puts the parts of one replica together, and takes them apart again.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
-use axum::middleware::from_fn;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::{Router, ServiceExt};
 use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::Service;
 use utoipa::openapi::OpenApi;
 
 use crate::config::Config;
 use crate::db::bus::{self, Outgoing};
 use crate::db::silence;
 use crate::db::{Bus, Pools};
-use crate::http::{InFlight, Rates, Routes, Tails};
+use crate::http::{InFlight, Observed, Rates, Routes, Tails};
 use crate::keys::KeyCache;
 use crate::lanes::{Exits, Lanes};
 use crate::loops::{self, Loops};
@@ -110,9 +112,14 @@ pub(crate) fn route_tables() -> Vec<Routes> {
         crate::gates::routes(),
         crate::orchestrator::routes(),
         crate::steering::routes(),
+        crate::briefs::routes(),
+        crate::handoffs::routes(),
+        crate::metering::routes(),
         tasks::people_routes(),
+        crate::messages::routes(),
         crate::approvals::routes(),
         crate::workspaces::routes(),
+        crate::workspaces::task_routes(),
         crate::playbooks::routes(),
         crate::events::routes(),
         crate::logs::routes(),
@@ -180,17 +187,29 @@ impl Platform {
         &self.app
     }
 
-    /// Puts something around every route, such as what a test wants to see of each answer.
-    pub fn map_routes(mut self, map: impl FnOnce(Router) -> Router) -> Self {
-        self.routes = map(self.routes);
-        self
-    }
-
     /// Serves until [`Parts::shutdown`] is cancelled, then finishes what runs within the grace.
     ///
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener, run_loops: RunLoops) -> anyhow::Result<()> {
+        self.serve_around(listener, run_loops, |routes| routes)
+            .await
+    }
+
+    /// The same with something around all routes, such as what a test wants to see of each answer.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve_around<S>(
+        self,
+        listener: TcpListener,
+        run_loops: RunLoops,
+        around: impl FnOnce(Observed) -> S,
+    ) -> anyhow::Result<()>
+    where
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
         let Self {
             app,
             routes,
@@ -210,7 +229,7 @@ impl Platform {
         let grace = Duration::from_secs(app.config.shutdown_grace_seconds);
         let served = axum::serve(
             listener,
-            routes.into_make_service_with_connect_info::<SocketAddr>(),
+            around(Observed(routes)).into_make_service_with_connect_info::<SocketAddr>(),
         )
         .with_graceful_shutdown(stop.clone().cancelled_owned());
         let overdue = async {
@@ -253,8 +272,6 @@ fn router(app: &App) -> Router {
         .merge(crate::system::docs_page())
         .fallback(crate::http::no_such_route)
         .method_not_allowed_fallback(crate::http::no_such_method)
-        .layer(CatchPanicLayer::custom(crate::http::after_panic))
-        .layer(from_fn(crate::http::observe))
         .with_state(app.clone())
 }
 

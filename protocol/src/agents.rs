@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     AgentId, AgentProtocol, AgentStatus, ExecutionMode, HeartbeatLease, JsonObject, LeaseRef,
-    TaskId, TenantId, Timestamp, WorkerId,
+    PendingMessage, TaskId, TenantId, Timestamp, WorkerId,
 };
 
 /// An identity that holds leases.
@@ -153,4 +153,7 @@ pub struct AgentHeartbeatAnswer {
     pub cancelled: Vec<LeaseRef>,
     /// Leases held, but not listed: adopt or release them.
     pub unlisted: Vec<LeaseRef>,
+    /// Messages to the holder of these leases that it has not acknowledged yet, those of a task in order.
+    #[serde(default)]
+    pub messages: Vec<PendingMessage>,
 }

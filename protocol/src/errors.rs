@@ -87,6 +87,8 @@ words! {
         TaskStageMismatch = "task_stage_mismatch",
         /// The thing is still in use.
         InUse = "in_use",
+        /// Another handoff of the task stands.
+        SubmitHandoffReplayConflict = "submit_handoff_replay_conflict",
         /// Something newer has taken its place.
         Superseded = "superseded",
     }

@@ -35,6 +35,8 @@ words! {
         TaskNotReadyForRework = "task_not_ready_for_rework",
         /// The task is in a state from which this cannot be done.
         SubjectTaskNotReady = "subject_task_not_ready",
+        /// Somebody holds the task, and is heard from.
+        OwnerNotStale = "owner_not_stale",
         /// The task names another stage than its work item is in.
         TaskStageMismatch = "task_stage_mismatch",
         /// The run, or the work item, takes no work now.
@@ -77,6 +79,8 @@ words! {
         InspectTask = "inspect_task",
         /// Send a task back.
         ReworkTask = "rework_task",
+        /// Give a task to somebody else, whoever holds it.
+        ReassignTask = "reassign_task",
         /// Call a task off.
         CancelTask = "cancel_task",
         /// Complete a work item.

@@ -71,6 +71,8 @@ ids! {
     TaskId;
     /// Names a signal sent to a worker.
     SignalId;
+    /// Names a message to whoever holds a task.
+    MessageId;
     /// Names a workspace.
     WorkspaceId;
     /// Names a version of a playbook.
@@ -85,4 +87,8 @@ ids! {
     GateId;
     /// Names a conversation of operators with an orchestrator.
     SteeringSessionId;
+    /// Names what an operator has done about a run.
+    InterventionId;
+    /// Names something that a run was given to work with.
+    InputPacketId;
 }

@@ -41,6 +41,8 @@ pub struct ContextTask {
     pub role_config: JsonObject,
     /// What the attempt before told about how far it had come.
     pub progress: Option<JsonObject>,
+    /// What was left to whoever works on it: by an earlier attempt, or by the work that it goes on from.
+    pub predecessor_handoff: Option<crate::TaskHandoff>,
     /// Outputs of the tasks it depends on, by their ids.
     pub upstream_outputs: std::collections::BTreeMap<TaskId, Json>,
 }

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    ActivationId, CreateTask, Json, JsonObject, PlaybookId, Priority, TaskId, TaskType, WorkItemId,
-    WorkflowStage,
+    ActivationId, CompletionCallouts, CreateTask, Json, JsonObject, PlaybookId, Priority,
+    TaskHandoff, TaskId, TaskType, UnresolvedItem, WaivedStep, WorkItemId, WorkflowStage,
 };
 
 words! {
@@ -70,78 +70,6 @@ pub struct AdvancedStage {
     pub next_stage: WorkflowStage,
 }
 
-/// A risk that remains.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResidualRisk {
-    /// Names it, for programs.
-    pub code: String,
-    /// What it is.
-    pub summary: String,
-    /// Where it shows.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub evidence_refs: Vec<String>,
-}
-
-/// Something that was wished for and not reached.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UnmetExpectation {
-    /// Names it, for programs.
-    pub code: String,
-    /// What it is.
-    pub summary: String,
-}
-
-/// A step that was left out.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WaivedStep {
-    /// Names it, for programs.
-    pub code: String,
-    /// Why it was left out.
-    pub reason: String,
-    /// What it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary: Option<String>,
-    /// Who would have done it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-}
-
-/// Something that somebody advised, and nobody settled.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UnresolvedItem {
-    /// What kind of thing.
-    pub kind: String,
-    /// Which one.
-    pub id: String,
-    /// What it is.
-    pub summary: String,
-}
-
-/// What is to be said truthfully of something that ends.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CompletionCallouts {
-    /// Risks that remain.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub residual_risks: Vec<ResidualRisk>,
-    /// What was wished for and not reached.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unmet_preferred_expectations: Vec<UnmetExpectation>,
-    /// What was left out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waived_steps: Vec<WaivedStep>,
-    /// What nobody settled.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unresolved_advisory_items: Vec<UnresolvedItem>,
-    /// Anything else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completion_notes: Option<String>,
-}
-
 /// Ends a work item.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -189,27 +117,6 @@ pub struct CompleteWorkflow {
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-}
-
-/// What a run has used, and may use.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct BudgetReport {
-    /// Tokens it may use. What it has used is known to its agents alone.
-    pub tokens_limit: Option<i64>,
-    /// Money it may use.
-    pub cost_limit_usd: Option<f64>,
-    /// Time it may take.
-    pub duration_limit_minutes: Option<i32>,
-    /// Time since it began.
-    pub elapsed_minutes: f64,
-    /// Time that is left.
-    pub time_remaining_minutes: Option<f64>,
-    /// Tasks it has made, those of its orchestrator aside.
-    pub task_count: i64,
-    /// How often its orchestrator was woken.
-    pub orchestrator_activations: i64,
-    /// Limits that are exceeded: `duration`.
-    pub exceeded_dimensions: Vec<String>,
 }
 
 /// Remembers values in the workspace of the run: one by `key` and `value`, or several as `updates`.
@@ -330,6 +237,59 @@ pub struct ReopenWorkItem {
     /// Why.
     #[schema(min_length = 1, max_length = 4000)]
     pub reason: String,
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Goes on without a step that would have been preferred.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaivePreferredStep {
+    /// Names the step, for programs.
+    #[schema(min_length = 1, max_length = 120)]
+    pub code: String,
+    /// Why it is left out.
+    #[schema(min_length = 1, max_length = 4000)]
+    pub reason: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4000)]
+    pub summary: Option<String>,
+    /// Who would have done it. If that is who the work item waits for, it waits no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 120)]
+    pub role: Option<String>,
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// How a work item goes on.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WorkItemContinuity {
+    /// The work item.
+    pub work_item_id: WorkItemId,
+    /// Who is expected to act next.
+    pub next_expected_actor: Option<String>,
+    /// What is expected of them.
+    pub next_expected_action: Option<String>,
+    /// What the orchestrator noted last about how it goes on.
+    pub continuity: Option<JsonObject>,
+    /// Steps that it goes on without.
+    pub waived_steps: Vec<WaivedStep>,
+    /// Its tasks that have not ended, 20 at most.
+    pub open_task_ids: Vec<TaskId>,
+    /// What a task of it left last.
+    pub latest_handoff: Option<TaskHandoff>,
+}
+
+/// Runs a task again, with another input.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CorrectBrief {
+    /// The input.
+    pub corrected_input: JsonObject,
     /// Makes the request safe to repeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

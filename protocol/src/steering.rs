@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{ActivationId, SteeringSessionId, TaskId, Timestamp, WorkItemId, WorkflowId};
+use crate::{
+    ActivationId, InputPacketId, InterventionId, SteeringSessionId, TaskId, Timestamp, WorkItemId,
+    WorkflowId,
+};
 
 /// Tells the orchestrator of a run something. It is woken at once.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -22,6 +25,10 @@ pub struct SteerWorkflow {
     /// The conversation that it goes on with; a new one unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SteeringSessionId>,
+    /// Input packets of the run that it refers to, 50 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 50)]
+    pub linked_input_packet_ids: Vec<InputPacketId>,
     /// What its sender had seen of the run: kept as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 255)]
@@ -40,6 +47,8 @@ pub struct SteeringRecorded {
     pub request_message_id: Uuid,
     /// What wakes the orchestrator.
     pub activation_id: ActivationId,
+    /// The same as an intervention, of the kind `steering_request`.
+    pub intervention_id: InterventionId,
 }
 
 /// A conversation of operators with the orchestrator of a run.
@@ -74,6 +83,8 @@ pub struct SteeringMessage {
     pub task_id: Option<TaskId>,
     /// What its sender had seen of the run.
     pub base_snapshot_version: Option<String>,
+    /// Input packets of the run that it refers to.
+    pub linked_input_packet_ids: Vec<InputPacketId>,
     /// What woke the orchestrator with it.
     pub activation_id: ActivationId,
     /// What kind of caller said it.

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    ActivationId, ActivationState, Json, JsonObject, Priority, TaskError, TaskId, TaskState,
-    Timestamp, WhyReason, WorkItemId, WorkflowId, WorkflowState,
+    ActivationId, ActivationState, InitialInputPacket, Json, JsonObject, Priority, TaskError,
+    TaskId, TaskState, Timestamp, WhyReason, WorkItemId, WorkflowId, WorkflowState,
 };
 
 words! {
@@ -201,6 +201,9 @@ pub struct CreateWorkItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 4000)]
     pub notes: Option<String>,
+    /// What it is given to work with; the orchestrator of the run is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_input_packet: Option<InitialInputPacket>,
     /// Kept as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<JsonObject>,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    AgentId, ConnectionMode, ExecutionMode, JsonObject, RuntimeType, SignalId, SignalType, TaskId,
-    TenantId, Timestamp, WorkerId, WorkerStatus,
+    AgentId, ConnectionMode, ExecutionMode, JsonObject, PendingMessage, RuntimeType, SignalId,
+    SignalType, TaskId, TenantId, Timestamp, WorkerId, WorkerStatus,
 };
 
 /// A process that hosts agents.
@@ -203,6 +203,9 @@ pub struct WorkerHeartbeatAnswer {
     pub cancelled: Vec<LeaseRef>,
     /// Leases held, but not listed: adopt or release them.
     pub unlisted: Vec<LeaseRef>,
+    /// Messages to the holder of these leases that it has not acknowledged yet, those of a task in order.
+    #[serde(default)]
+    pub messages: Vec<PendingMessage>,
 }
 
 /// A signal that waits to be acknowledged.

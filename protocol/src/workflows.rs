@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 
 use crate::enums::words;
 use crate::{
-    Activation, Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind, TaskError, TaskId,
-    TaskState, TenantId, Timestamp, WorkItem, WorkItemId, WorkflowId, WorkspaceId,
+    Activation, InitialInputPacket, Json, JsonObject, Lifecycle, PlaybookId, PlaybookKind,
+    TaskError, TaskId, TaskState, TenantId, Timestamp, WorkItem, WorkItemId, WorkflowId,
+    WorkflowRelations, WorkspaceId,
 };
 
 words! {
@@ -160,6 +161,9 @@ pub struct CreateWorkflow {
     /// What the playbook asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<JsonObject>,
+    /// What it is given to work with; its orchestrator is told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_input_packet: Option<InitialInputPacket>,
     /// Kept as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<JsonObject>,
@@ -397,6 +401,8 @@ pub struct WorkflowDetail {
     pub tasks: Vec<TaskSummary>,
     /// What has woken its orchestrator, or will, newest first, 20 at most.
     pub activations: Vec<Activation>,
+    /// The run that launched it, and those that it launched.
+    pub workflow_relations: WorkflowRelations,
     /// Whether there is more of it than is shown here.
     pub is_truncated: bool,
 }
@@ -411,6 +417,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             work_items: Vec<WorkItem>,
             tasks: Vec<TaskSummary>,
             activations: Vec<Activation>,
+            workflow_relations: WorkflowRelations,
             is_truncated: bool,
         }
         let whole = Json::deserialize(deserializer)?;
@@ -422,6 +429,7 @@ impl<'de> Deserialize<'de> for WorkflowDetail {
             work_items: parts.work_items,
             tasks: parts.tasks,
             activations: parts.activations,
+            workflow_relations: parts.workflow_relations,
             is_truncated: parts.is_truncated,
         })
     }

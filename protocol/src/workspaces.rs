@@ -143,6 +143,35 @@ pub struct RememberInWorkspace {
     pub request_id: Option<String>,
 }
 
+/// Remembers values in the workspace of a task: one by `key` and `value`, or several as `updates`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RememberForTask {
+    /// The attempt, as the claim returned it. A holder that registered with a `protocol_version` must name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<i32>,
+    /// Under which key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 255)]
+    pub key: Option<String>,
+    /// What.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Json>,
+    /// Keys and values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<JsonObject>,
+    /// Makes the request safe to repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// What the workspace of a task remembers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskMemory {
+    /// By their keys.
+    pub entries: Vec<MemoryEntry>,
+}
+
 /// What hangs on a workspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WorkspaceDeleteImpact {

@@ -37,6 +37,17 @@ fn the_end_of_a_child_wakes_the_orchestrator_of_its_parent_which_waits_for_it() 
             launched.workspace_id,
             t.run(led.run).await.workflow.workspace_id
         );
+        let parent = t.run(led.run).await.workflow_relations;
+        assert!(parent.parent.is_none());
+        assert_eq!(parent.latest_child_workflow_id, Some(launched.id));
+        assert_eq!(parent.child_status_counts.active, 1);
+        let told = &parent.children[0];
+        assert_eq!((told.workflow_id, told.is_terminal), (launched.id, false));
+        let read = t.get(&told.link, t.admin_key()).await;
+        assert_eq!(
+            read.data()["workflow_relations"]["parent"]["workflow_id"],
+            json!(led.run)
+        );
         let end = CompleteWorkflow {
             summary: "done".to_owned(),
             ..CompleteWorkflow::default()
@@ -58,6 +69,8 @@ fn the_end_of_a_child_wakes_the_orchestrator_of_its_parent_which_waits_for_it() 
             .await;
         worker.work_off(|_| json!({})).await;
         assert_eq!(t.run_state(launched.id).await, WorkflowState::Completed);
+        let counts = t.run(led.run).await.workflow_relations.child_status_counts;
+        assert_eq!((counts.total, counts.active, counts.completed), (1, 0, 1));
         t.run_loop("dispatch_activations").await;
         led.task = led.conductor.begin().await;
         let event = serde_json::Value::Object(led.task.input.members())["events"][0].clone();

@@ -45,6 +45,64 @@ fn events_are_listed_forward_and_once() {
     });
 }
 
+/// What is told of a move: its number, from where, to where, and why.
+fn told(event: &Event) -> (i32, String, String, String) {
+    let data = event.data.members();
+    let word = |name: &str| data[name].as_str().expect("a word").to_owned();
+    (
+        event.task_seq.expect("a move"),
+        word("from_state"),
+        word("to_state"),
+        word("reason"),
+    )
+}
+
+#[test]
+fn a_claim_that_also_starts_tells_two_events_and_a_reader_may_stop_between_them() {
+    test(async |t| {
+        let worker = t.worker("w").await;
+        t.create("one").await;
+        let (_, created) = some_after(t, "", 1).await;
+        worker
+            .claim_with(|claim| claim.start = Some(true))
+            .await
+            .unwrap()
+            .expect("the task");
+        let (both, _) = some_after(t, &created, 2).await;
+        let moves: Vec<_> = both.iter().map(told).collect();
+        let word = |text: &str| text.to_owned();
+        assert_eq!(
+            moves,
+            [
+                (2, word("ready"), word("claimed"), word("claim")),
+                (3, word("claimed"), word("in_progress"), word("start")),
+            ]
+        );
+        assert!(
+            both.iter()
+                .all(|event| event.data.members()["attempt"] == 1)
+        );
+        // Page by page, one event each; the place between the two is that of the first one.
+        let (mut cursor, mut seen) = (created, Vec::new());
+        for _ in 0..2 {
+            let filters = [
+                ("entity_type", "task"),
+                ("limit", "1"),
+                ("after", cursor.as_str()),
+            ];
+            let page = t.admin().list_events(&filters).await.unwrap();
+            seen.extend(page.data);
+            cursor = page.meta.next_after.expect("a place to go on");
+        }
+        let ids = |events: &[Event]| -> Vec<String> {
+            events.iter().map(|event| event.id.clone()).collect()
+        };
+        assert_eq!(ids(&seen), ids(&both));
+        let (second, _) = after(t, &both[0].id).await;
+        assert_eq!(ids(&second), ids(&both[1..]));
+    });
+}
+
 #[test]
 fn an_event_whose_transaction_was_slow_is_not_skipped() {
     test(async |t| {

@@ -518,8 +518,8 @@ type Made = (String, String, String);
 /// Every move that the events tell, but for those of [`reclaim`].
 async fn moves_made(t: &TestPlatform) -> BTreeSet<Made> {
     sqlx::query_as(
-        "select distinct from_state, reason, to_state from events
-         where entity_type = 'task' and task_seq is not null and from_state is not null
+        "select distinct from_state, reason, to_state from task_moves
+         where from_state is not null
            and reason <> 'claim_again'",
     )
     .fetch_all(t.sql())

@@ -73,8 +73,8 @@ async fn most_at_once(t: &TestPlatform, run: WorkflowId, states: &[&str]) -> i64
     sqlx::query_scalar(
         "select max(under_way)::bigint
          from (select sum((to_state = any($2))::int - coalesce((from_state = any($2))::int, 0)) over (order by id) as under_way
-               from events
-               where workflow_id = $1 and entity_type = 'task' and to_state is not null) e",
+               from task_moves
+               where workflow_id = $1 and to_state is not null) e",
     )
     .bind(run.uuid())
     .bind(states)

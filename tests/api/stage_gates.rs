@@ -323,3 +323,29 @@ fn a_gate_is_in_the_inbox_until_it_is_decided_there() {
         assert_eq!(led.next().await, ["stage.gate.block"]);
     });
 }
+
+#[test]
+fn numbers_tell_how_many_gates_wait_and_how_orchestrators_do() {
+    test(async |t| {
+        let led = Led::of(t).await;
+        ask(&led, "look").await;
+        t.execute("update stage_gates set requested_at = clock_timestamp() - interval '1 hour'")
+            .await;
+        let text = t.admin().get_metrics().await.expect("numbers");
+        let number = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name));
+            let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            value.unwrap_or_else(|| panic!("{name} is a number in {text}"))
+        };
+        assert_eq!(number("stint_gates_open "), 1.0);
+        assert_eq!(number("stint_approvals_open "), 1.0);
+        assert!(number("stint_gates_oldest_seconds ") >= 3600.0);
+        assert_eq!(
+            number("stint_orchestrators_woken{state=\"processing\"}"),
+            1.0
+        );
+        assert_eq!(number("stint_orchestrators_woken{state=\"stuck\"}"), 0.0);
+        // Counters are of the process, which other tests share.
+        assert!(number("stint_gates_requested_total ") >= 1.0);
+    });
+}

@@ -88,6 +88,7 @@ fn numbers_tell_how_runs_are_doing_and_what_waits_for_a_person() {
         assert_eq!(number("stint_runs{state=\"paused\"}"), 1.0);
         assert_eq!(number("stint_runs{state=\"active\"}"), 1.0);
         assert_eq!(number("stint_approvals_open"), 3.0);
+        assert_eq!(number("stint_gates_open"), 0.0);
         assert!(number("stint_approvals_oldest_seconds") >= 3600.0);
         // Counters are of the process, which other tests share.
         assert!(number("stint_runs_launched_total") >= 2.0);

@@ -44,8 +44,8 @@ async fn found_by(claim: Waiting) -> Option<ClaimedTask> {
 /// The transactions that wrote the moves of a task, in their order.
 async fn transactions(t: &TestPlatform, task: TaskId) -> Vec<(String, String)> {
     let rows = sqlx::query(
-        "select reason, xmin::text as transaction from events
-         where entity_id = $1 and task_seq is not null order by task_seq",
+        "select reason, xid::text as transaction from task_moves
+         where task_id = $1 order by task_seq",
     )
     .bind(task.uuid())
     .fetch_all(t.sql())

@@ -1,7 +1,7 @@
 //! Workers at work, and what becomes of their tasks when they die, sleep, drain or are replaced.
 
 use stint_protocol::client::Client;
-use stint_protocol::{CancelTask, ReasonCode, TaskId, TaskState};
+use stint_protocol::{CancelTask, DeliveryState, ReasonCode, SendMessage, TaskId, TaskState};
 use stint_tests::json;
 
 use stint_tests::holder::{Holder, completion};
@@ -305,4 +305,37 @@ async fn a_worker_started_again_under_its_name_finishes_what_it_left_behind() {
     assert_eq!(task.attempt, 2);
     assert_eq!(task.output.expect("an output").value()["attempt"], 2);
     assert!(newer.is_running());
+}
+
+#[tokio::test]
+async fn a_program_finds_what_is_said_to_its_attempt_in_a_file() {
+    let stage = Stage::new();
+    let platform = stage.shared_platform().await;
+    let tenant = platform.tenant().await;
+    let listen = r#"
+echo "$$" > "$GATE/pid-$STINT_WORKER_NAME"
+while [ -d "$GATE" ] && [ ! -e "$GATE/open" ]; do sleep 0.05; done
+head -n 1 "$STINT_MESSAGES_FILE"
+"#;
+    let _listener = worker(&stage, &tenant, "listener")
+        .handler("listen", listen)
+        .start();
+    let task = tenant.create("listen").await;
+    began(&stage, "listener").await;
+    let words = SendMessage {
+        message: "use the red ones".to_owned(),
+        ..SendMessage::default()
+    };
+    let sent = tenant.client.send_message(task, &words).await;
+    let sent = sent.expect("the message is taken");
+    until("the attempt has received it", async || {
+        let listed = tenant.client.list_messages(task).await.expect("a list");
+        listed[0].delivery_state == DeliveryState::Delivered
+    })
+    .await;
+    stage.open("open");
+    let done = tenant.completed(task).await;
+    let output = done.output.expect("it printed the message").value();
+    assert_eq!(output["message"], "use the red ones");
+    assert_eq!(output["id"], sent.id.to_string());
 }

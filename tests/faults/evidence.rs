@@ -122,9 +122,9 @@ impl Evidence {
             })
             .collect();
         let rows = sqlx::query(
-            "select id, entity_id, task_seq, attempt, from_state, to_state, reason, actor_type, actor_id
-             from events where entity_type = 'task' and task_seq is not null
-             order by entity_id, task_seq, xid, id",
+            "select id, task_id, task_seq, attempt, from_state, to_state, reason, actor_type, actor_id
+             from task_moves
+             order by task_id, task_seq, xid, id",
         )
         .fetch_all(&mut *db)
         .await
@@ -134,7 +134,7 @@ impl Evidence {
             .map(|row| EventRow {
                 number: row.get("id"),
                 actor: row.get("actor_id"),
-                task: row.get("entity_id"),
+                task: row.get("task_id"),
                 task_seq: row.get("task_seq"),
                 attempt: row.get::<Option<i32>, _>("attempt").unwrap_or(0),
                 from: row.get("from_state"),

@@ -55,7 +55,7 @@ async fn look_at(
     let operation = response
         .extensions()
         .get::<stint_platform::http::Operation>()
-        .map(|operation| operation.0);
+        .map(|operation| operation.name());
     let (parts, body) = response.into_parts();
     let is_stream = parts
         .headers

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use axum::Router;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -52,10 +53,11 @@ impl Replica {
         let address = listener.local_addr().expect("it is bound");
         let started = start(config).await.expect("the platform starts");
         let app = started.platform.app().clone();
-        let platform = started
-            .platform
-            .map_routes(|routes| misfits.watch(&app, routes));
-        let serving = tokio::spawn(platform.serve(listener, run_loops));
+        let around = {
+            let (app, misfits) = (app.clone(), misfits.clone());
+            move |routes| misfits.watch(&app, Router::new().fallback_service(routes))
+        };
+        let serving = tokio::spawn(started.platform.serve_around(listener, run_loops, around));
         let replica = Self {
             app,
             url: format!("http://{address}"),
@@ -151,8 +153,13 @@ impl TestPlatform {
 
     /// Starts one more replica on the same database. Its loops are stepped by hand.
     pub async fn replica(&self) -> Replica {
+        self.replica_with(RunLoops::No).await
+    }
+
+    /// Starts one more replica on the same database, which runs its loops as they are due, or not.
+    pub async fn replica_with(&self, run_loops: RunLoops) -> Replica {
         let (replica, serving) =
-            Replica::start(self.config.clone(), RunLoops::No, &self.misfits).await;
+            Replica::start(self.config.clone(), run_loops, &self.misfits).await;
         self.serving
             .borrow_mut()
             .push((replica.app.clone(), serving));

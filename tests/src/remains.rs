@@ -69,7 +69,7 @@ impl TestPlatform {
             "select t.title, p.task_seq, coalesce(array_agg(e.task_seq order by e.task_seq) filter (where e.task_seq is not null), '{}') as seqs
              from tasks t
              join task_positions p on p.tenant_id = t.tenant_id and p.task_id = t.id
-             left join events e on e.tenant_id = t.tenant_id and e.entity_id = t.id and e.entity_type = 'task'
+             left join task_moves e on e.tenant_id = t.tenant_id and e.task_id = t.id
              group by t.tenant_id, t.id, p.task_seq
              having count(e.task_seq) <> p.task_seq or count(distinct e.task_seq) <> p.task_seq
                  or min(e.task_seq) <> 1 or max(e.task_seq) <> p.task_seq",

@@ -76,6 +76,7 @@ impl TestPlatform {
             workspace_id: self.workspace().await,
             name: "Run".to_owned(),
             operator_note: None,
+            initial_input_packet: None,
             parameters: Some(object(parameters)),
             metadata: None,
             config_overrides: None,

@@ -123,8 +123,8 @@ impl TestPlatform {
     /// When the events cannot be read.
     pub async fn steps(&self, id: TaskId) -> Vec<Step> {
         let rows = sqlx::query(
-            "select from_state, to_state, reason, attempt, fenced from events
-             where entity_id = $1 and task_seq is not null order by task_seq",
+            "select from_state, to_state, reason, attempt, fenced from task_moves
+             where task_id = $1 order by task_seq",
         )
         .bind(id.uuid())
         .fetch_all(&self.sql)

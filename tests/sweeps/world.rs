@@ -3,8 +3,9 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    ActivationId, CreateKey, CreateTenant, GateId, KeyId, PlaybookId, Scope, SignalType,
-    SignalWorker, SteeringSessionId, TaskId, TenantId, WorkItemId, WorkflowId, WorkspaceId,
+    ActivationId, ClaimedTask, CreateKey, CreateTenant, GateId, InputPacketId, InterventionId,
+    KeyId, MessageId, PlaybookId, Scope, SignalType, SignalWorker, SteeringSessionId, TaskId,
+    TenantId, WorkItemId, WorkflowId, WorkspaceId,
 };
 use stint_tests::{Operation, TestPlatform, TestWorker, new_task};
 use uuid::Uuid;
@@ -18,6 +19,8 @@ pub(crate) struct World {
     /// A task that waits for approval.
     approval: TaskId,
     signal: String,
+    /// A message to the holder of the task.
+    message: MessageId,
     key: KeyId,
     tenant: TenantId,
     log: String,
@@ -40,6 +43,8 @@ pub(crate) struct Led {
     gate: GateId,
     activation: ActivationId,
     session: SteeringSessionId,
+    intervention: InterventionId,
+    packet: InputPacketId,
     stage: String,
 }
 
@@ -62,9 +67,28 @@ impl Led {
         let managed = steer.plan_task(&plan).await.unwrap().result.unwrap();
         let request = serde_json::from_value(json!({ "summary": "Look" })).unwrap();
         let gate = steer.request_gate(&stage, &request).await.unwrap();
+        let told = json!({
+            "task_id": held.id, "attempt": held.attempt,
+            "payload": { "short_brief": { "headline": "Here" },
+                         "detailed_brief_json": { "headline": "Here", "status_kind": "final" } },
+        });
+        let told = serde_json::from_value(told).unwrap();
+        conductor.agent.record_brief(run, &told).await.unwrap();
+        let told = json!({ "task_id": held.id, "attempt": held.attempt, "payload": { "headline": "Now" } });
+        let told = serde_json::from_value(told).unwrap();
+        conductor.agent.record_update(run, &told).await.unwrap();
+        let part = json!({ "title": "Other part", "work_item_id": item.id, "role": "hands" });
+        let part = serde_json::from_value(part).unwrap();
+        steer.plan_task(&part).await.unwrap();
+        let hands = t.worker_of(admin, "hands").tags(&["role:hands"]).await;
+        hand_off(&hands, &hands.begin().await).await;
         let words = serde_json::from_value(json!({ "request": "Hurry" })).unwrap();
         let steered = admin.steer_workflow(run, &words).await.unwrap();
+        let packet = serde_json::from_value(json!({ "packet_kind": "supplemental" })).unwrap();
+        let packet = admin.add_input_packet(run, &packet).await.unwrap();
         Self {
+            intervention: steered.intervention_id,
+            packet: packet.id,
             session: steered.steering_session_id,
             task: held.id,
             run,
@@ -87,6 +111,8 @@ impl Led {
             "activation_id" => self.activation.to_string(),
             "stage_name" => self.stage.clone(),
             "session_id" => self.session.to_string(),
+            "intervention_id" => self.intervention.to_string(),
+            "input_packet_id" => self.packet.to_string(),
             _ => return None,
         })
     }
@@ -128,6 +154,8 @@ impl World {
             .await
             .unwrap()
             .signal_id;
+        let words = serde_json::from_value(json!({ "message": "Hurry" })).unwrap();
+        let message = admin.send_message(task, &words).await.unwrap().id;
         let key = admin.create_key(&plain_key(Scope::Service)).await;
         // An admin does not make keys above its own scope where that is forbidden.
         let key = match key {
@@ -156,6 +184,10 @@ impl World {
             "name": "Plan", "outcome": "Something", "draft": true, "definition": {},
         }));
         let playbook = admin.create_playbook(&playbook.unwrap()).await.unwrap().id;
+        hand_off(&worker, &held).await;
+        let used = json!({ "taskId": task, "attempt": held.attempt });
+        let used = serde_json::from_value(used).unwrap();
+        worker.agent.meter_usage(&used).await.unwrap();
         let led = Led::of(t, &admin, tenant).await;
         Self {
             led,
@@ -167,6 +199,7 @@ impl World {
             task,
             approval,
             signal: signal.to_string(),
+            message,
             key,
             tenant,
             log,
@@ -177,8 +210,8 @@ impl World {
 
     /// The real thing for a parameter of the path of an operation.
     pub(crate) fn value_for(&self, operation: &Operation, parameter: &str) -> String {
-        let is_led =
-            ["orchestrator", "activations", "gates", "steering"].contains(&operation.tag());
+        let is_led = ["orchestrator", "activations", "gates", "steering", "briefs"]
+            .contains(&operation.tag());
         let led = is_led.then(|| self.led.value_of(parameter)).flatten();
         led.unwrap_or_else(|| self.value_of(parameter))
     }
@@ -190,6 +223,7 @@ impl World {
             "worker_id" => self.worker.worker_id.to_string(),
             "agent_id" => self.worker.agent_id.to_string(),
             "signal_id" => self.signal.clone(),
+            "message_id" => self.message.to_string(),
             "key_id" => self.key.to_string(),
             "tenant_id" => self.tenant.to_string(),
             "log_id" => self.log.clone(),
@@ -203,6 +237,13 @@ impl World {
             _ => panic!("no fixture for {{{parameter}}}: make one in World"),
         }
     }
+}
+
+/// Leaves something to whoever goes on with a task.
+async fn hand_off(holder: &TestWorker, held: &ClaimedTask) {
+    let left = json!({ "attempt": held.attempt, "summary": "Half", "completion_state": "full" });
+    let left = serde_json::from_value(left).unwrap();
+    holder.agent.submit_handoff(held.id, &left).await.unwrap();
 }
 
 /// A key that no other tenant's workspace remembers anything under.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stint_protocol::ClaimedTask;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -79,6 +79,7 @@ async fn with_handler(
         logs: sink,
         progress: hold.progress.clone(),
         stopped: stopped.clone(),
+        messages: Mutex::new(hold.messages),
     };
     let outcome = conduct(handler, run, hold.stop, limit, &stopped).await;
     // From here on only the platform's word about the report counts, not the lease's clock.
@@ -221,6 +222,7 @@ mod tests {
     use crate::logs::tests::sink;
     use crate::mask::Mask;
     use stint_protocol::{Json, JsonObject};
+    use tokio::sync::mpsc;
 
     async fn conduct_with<H: Handler>(handler: H, stop: Option<Stop>, limit: Duration) -> Outcome {
         let (logs, _lines) = sink(&Mask::default());
@@ -231,6 +233,7 @@ mod tests {
             logs,
             progress: Progress::default(),
             stopped: stopped.clone(),
+            messages: Mutex::new(mpsc::unbounded_channel().1),
         };
         let (_teller, told) = watch::channel(stop);
         conduct(Arc::new(handler), run, told, limit, &stopped).await

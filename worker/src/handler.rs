@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stint_protocol::client::{Client, Steering};
-use stint_protocol::{ClaimedTask, ExecutionMode, Json, JsonObject, TaskType};
+use stint_protocol::{ClaimedTask, ExecutionMode, Json, JsonObject, PendingMessage, TaskType};
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::Progress;
@@ -165,6 +166,7 @@ pub struct TaskRun {
     pub(crate) logs: LogSink,
     pub(crate) progress: Progress,
     pub(crate) stopped: CancellationToken,
+    pub(crate) messages: Mutex<mpsc::UnboundedReceiver<PendingMessage>>,
 }
 
 impl TaskRun {
@@ -216,6 +218,15 @@ impl TaskRun {
     /// When it is larger than 8 KiB; what was told before then stays.
     pub fn set_progress(&self, progress: JsonObject) -> Result<(), Failure> {
         self.progress.set(progress)
+    }
+
+    /// Waits for the next message to this attempt from the orchestrator of its run, or from an operator. They
+    /// come in the order in which they were sent, each once, with the heartbeats of the worker: seconds after they
+    /// were sent. An attempt that follows an earlier one is told again what that one was told.
+    ///
+    /// Nothing when no more can come.
+    pub async fn next_message(&self) -> Option<PendingMessage> {
+        self.messages.lock().await.recv().await
     }
 
     /// Comes true when the attempt is over or is to be handed back.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use stint_protocol::client::ClientError;
 use stint_protocol::{
-    ErrorCode, LeaseRef, PendingSignal, SignalId, WorkerHeartbeat, WorkerHeartbeatAnswer,
-    WorkerStatus,
+    AcknowledgeMessage, ErrorCode, LeaseRef, PendingMessage, PendingSignal, SignalId,
+    WorkerHeartbeat, WorkerHeartbeatAnswer, WorkerStatus,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
@@ -28,7 +28,7 @@ pub(crate) struct Heart {
     worker: Arc<Registered>,
     /// Leases the platform believes to be held here, and the claims that may still explain them.
     unlisted: HashMap<LeaseRef, Unexplained>,
-    /// Hands unlisted leases back and acknowledges signals, beside the heartbeats.
+    /// Hands unlisted leases back and acknowledges signals and messages, beside the heartbeats.
     errands: TaskTracker,
     heeded: Vec<SignalId>,
 }
@@ -176,6 +176,28 @@ impl Heart {
         for signal in answer.pending_signals {
             self.heed_signal(&signal);
         }
+        for message in answer.messages {
+            self.hand_over(&message);
+        }
+    }
+
+    /// Gives a message to its attempt, and tells the platform that it was received. Whether the handler
+    /// listens is its own business; an attempt that follows this one is told again.
+    fn hand_over(&self, message: &PendingMessage) {
+        if !self.worker.leases.hand_over(message) {
+            return;
+        }
+        let (client, task, id) = (self.worker.client.clone(), message.task_id, message.id);
+        let body = AcknowledgeMessage {
+            attempt: Some(message.attempt),
+            request_id: None,
+        };
+        self.errands.spawn(async move {
+            // If this fails the message comes again, to an attempt that was handed it already.
+            if let Err(error) = client.acknowledge_message(task, id, &body).await {
+                warn!(%error, task.id = %task, "a message could not be acknowledged");
+            }
+        });
     }
 
     fn stop(&self, lease: LeaseRef, reason: Stop) {

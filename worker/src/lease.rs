@@ -16,8 +16,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stint_protocol::{ClaimedTask, HeartbeatLease, JsonObject, LeaseRef, TaskId};
-use tokio::sync::watch;
+use stint_protocol::{ClaimedTask, HeartbeatLease, JsonObject, LeaseRef, PendingMessage, TaskId};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::handler::Failure;
@@ -58,6 +58,10 @@ struct Held {
     is_reporting: bool,
     progress: Progress,
     stop: watch::Sender<Option<Stop>>,
+    messages: mpsc::UnboundedSender<PendingMessage>,
+    /// The newest message that was handed over. Those of a task come in order, and again until the platform
+    /// has heard that they were received.
+    newest_message: i64,
 }
 
 /// How far an attempt has come, shared between its handler and the heartbeats.
@@ -107,6 +111,7 @@ impl Progress {
 pub(crate) struct Hold {
     pub(crate) progress: Progress,
     pub(crate) stop: watch::Receiver<Option<Stop>>,
+    pub(crate) messages: mpsc::UnboundedReceiver<PendingMessage>,
 }
 
 /// What a heartbeat says about the leases, kept until its answer is there.
@@ -131,6 +136,8 @@ impl Leases {
             }
         }
         let (stop, stopped) = watch::channel(None);
+        // As many messages as the platform lets a task be sent.
+        let (messages, received) = mpsc::unbounded_channel();
         let progress = Progress::default();
         let believed_until = (claim_sent_at + lease).max(Instant::now() + DOUBT_SECONDS);
         held.insert(
@@ -141,11 +148,14 @@ impl Leases {
                 is_reporting: false,
                 progress: progress.clone(),
                 stop,
+                messages,
+                newest_message: 0,
             },
         );
         Some(Hold {
             progress,
             stop: stopped,
+            messages: received,
         })
     }
 
@@ -171,6 +181,23 @@ impl Leases {
     pub(crate) fn stop(&self, lease: LeaseRef, reason: Stop) -> bool {
         let held = self.held.lock().expect("no holder of this lock panics");
         held.get(&lease).is_some_and(|held| held.tell(reason))
+    }
+
+    /// Hands a message to the attempt that it is for. False when that attempt is not at work here.
+    pub(crate) fn hand_over(&self, message: &PendingMessage) -> bool {
+        let lease = LeaseRef {
+            task_id: message.task_id,
+            attempt: message.attempt,
+        };
+        let mut held = self.held.lock().expect("no holder of this lock panics");
+        let Some(held) = held.get_mut(&lease).filter(|held| !held.is_reporting) else {
+            return false;
+        };
+        if message.seq <= held.newest_message {
+            return true;
+        }
+        held.newest_message = message.seq;
+        held.messages.send(message.clone()).is_ok()
     }
 
     /// Tells whatever runs of a task to stop.
@@ -342,6 +369,31 @@ pub(crate) mod tests {
         let newer = leases.hold(&task, Instant::now()).unwrap();
         assert_eq!(told(&older), Some(Stop::Lost));
         assert_eq!(told(&newer), None);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_is_handed_each_message_once_and_those_of_others_not() {
+        let leases = Leases::default();
+        let task = claimed_task();
+        let mut hold = leases.hold(&task, Instant::now()).unwrap();
+        let message = |attempt: i32, seq: i64| -> PendingMessage {
+            serde_json::from_value(serde_json::json!({
+                "id": TaskId::new(), "task_id": task.id, "attempt": attempt, "seq": seq,
+                "message": "look", "urgency": "info", "sent_at": "2026-01-31T12:00:00.000Z",
+            }))
+            .unwrap()
+        };
+        for seq in [3, 4, 3, 4, 7] {
+            assert!(leases.hand_over(&message(1, seq)));
+        }
+        assert!(!leases.hand_over(&message(2, 8)));
+        leases.begin_report(lease_ref(&task));
+        assert!(!leases.hand_over(&message(1, 9)), "it would not be read");
+        let mut handed = Vec::new();
+        while let Ok(message) = hold.messages.try_recv() {
+            handed.push(message.seq);
+        }
+        assert_eq!(handed, [3, 4, 7]);
     }
 
     #[tokio::test]

@@ -39,6 +39,8 @@
 //! - The end of an attempt is reported until the platform has heard it, and a finished result
 //!   outlives an outage.
 //! - Draining finishes what runs, or hands it back with its progress.
+//! - What orchestrators and operators say to an attempt is handed to its handler in order, each message once:
+//!   [`TaskRun::next_message`].
 
 mod attempt;
 mod backoff;

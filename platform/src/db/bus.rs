@@ -4,6 +4,7 @@
 //! seconds and never a task. NOTIFY serialises commits, so it is sent outside the transactions that
 //! cause it, gathered for some milliseconds, and only for what other replicas wait for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::{KeyId, TenantId};
@@ -79,6 +80,7 @@ pub struct Bus {
     outgoing: mpsc::UnboundedSender<Note>,
     events: watch::Sender<u64>,
     logs: watch::Sender<u64>,
+    is_silent: AtomicBool,
 }
 
 /// The end of the bus from which the notifier takes what other replicas shall hear.
@@ -93,6 +95,7 @@ impl Bus {
             outgoing,
             events: watch::Sender::new(0),
             logs: watch::Sender::new(0),
+            is_silent: AtomicBool::new(false),
         };
         (bus, Outgoing(receiver))
     }
@@ -107,8 +110,17 @@ impl Bus {
         self.logs.subscribe()
     }
 
+    /// From now on this replica neither tells nor hears anything, itself included: every note is lost. For
+    /// tests that show that notes only make things sooner.
+    pub fn fall_silent(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
+    }
+
     /// Tells this replica at once, and the others soon.
     pub fn publish(&self, app: &App, notes: Vec<Note>) {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return;
+        }
         for note in notes {
             self.apply(app, &note);
             if note.concerns_others() && self.outgoing.send(note).is_err() {
@@ -257,6 +269,7 @@ async fn listen(app: &App) -> sqlx::Result<()> {
     // `try_recv` answers None when the connection was lost.
     while let Some(notification) = listener.try_recv().await? {
         match serde_json::from_str::<Payload>(notification.payload()) {
+            Ok(_) if app.bus.is_silent.load(Ordering::Relaxed) => {}
             Ok(payload) if payload.from != app.bus.replica => {
                 for note in &payload.notes {
                     app.bus.apply(app, note);

@@ -3,7 +3,7 @@
 //! ```text
 //! requests that change ─► writes    (lock_timeout 2 s)
 //! requests that read   ─► reads     (read-only)
-//! the hot path         ─► lanes     (one connection each, plans kept for a second)
+//! the hot path         ─► lanes     (`lanes.rs`: one connection each, plans kept for a second)
 //! loops, LISTEN        ─► internal  (requests cannot borrow these)
 //! the look-out         ─► one more  (`silence`)
 //! ```
@@ -12,8 +12,8 @@
 //! connection it gathers what must be told after its commit, so that nobody can forget to tell it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use protocol::{TenantId, WorkItemId, WorkflowId};
 use sqlx::pool::PoolConnection;
@@ -22,6 +22,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::Note;
+use super::lanes::{LaneConnection, LaneDb, OwnConnection};
 use crate::app::App;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, is_connection_failure};
@@ -31,12 +32,6 @@ use crate::error::{Error, is_connection_failure};
 const INTERNAL_CONNECTIONS: u32 = 7;
 /// Asks whether the database is there.
 const LOOK_OUT_CONNECTIONS: u32 = 1;
-/// How long a lane works with the plans it has made. The statements of the hot path take longer to plan
-/// than to run (2.6 ms against 0.6 ms for a lone claim), so their plans are kept; but a plan that suits an
-/// empty table does not suit a full one, so they are made again after this time, from the sizes that the
-/// tables have then.
-const PLANS_KEPT: Duration = Duration::from_secs(1);
-
 /// The pools of one replica.
 #[derive(Clone)]
 pub struct Pools(Arc<Inner>);
@@ -52,70 +47,18 @@ struct Set {
     writes: PgPool,
     reads: PgPool,
     internal: PgPool,
-    lanes: Vec<LanePool>,
+    lanes: Vec<OwnConnection>,
     given_up: CancellationToken,
-}
-
-/// The lanes that own a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "named like the lanes")]
-pub enum LaneDb {
-    Create,
-    Claim,
-    Start,
-    Complete,
-    HandIn,
-    Heartbeat,
-    Logs,
-}
-
-impl LaneDb {
-    const ALL: [Self; 7] = [
-        Self::Create,
-        Self::Claim,
-        Self::Start,
-        Self::Complete,
-        Self::HandIn,
-        Self::Heartbeat,
-        Self::Logs,
-    ];
-}
-
-/// The one connection of a lane.
-struct LanePool {
-    pool: PgPool,
-    planned_at: Mutex<Instant>,
-}
-
-impl LanePool {
-    /// The connection, with plans that are not too old.
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
-        let mut db = self.pool.acquire().await?;
-        let is_old = {
-            let mut planned_at = self
-                .planned_at
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let is_old = planned_at.elapsed() > PLANS_KEPT;
-            if is_old {
-                *planned_at = Instant::now();
-            }
-            is_old
-        };
-        if is_old {
-            sqlx::raw_sql("discard plans").execute(&mut *db).await?;
-        }
-        Ok(db)
-    }
 }
 
 impl Set {
     /// Connections are made when they are needed.
     fn new(options: &PgConnectOptions, config: &DatabaseConfig) -> Self {
+        let patience = Duration::from_secs(config.connection_wait_seconds);
         let pool = |size: u32| {
             PgPoolOptions::new()
                 .max_connections(size)
-                .acquire_timeout(Duration::from_secs(config.connection_wait_seconds))
+                .acquire_timeout(patience)
                 // A ping before each use would double the round trips; a dead connection shows itself.
                 .test_before_acquire(false)
                 .max_lifetime(None)
@@ -135,12 +78,12 @@ impl Set {
                 .connect_lazy_with(options.clone().options([("lock_timeout", "5s")])),
             lanes: LaneDb::ALL
                 .iter()
-                .map(|_| LanePool {
-                    pool: pool(1).connect_lazy_with(options.clone().options([
+                .map(|_| {
+                    let one = pool(1).connect_lazy_with(options.clone().options([
                         ("lock_timeout", "5s"),
                         ("plan_cache_mode", "force_generic_plan"),
-                    ])),
-                    planned_at: Mutex::new(Instant::now()),
+                    ]));
+                    OwnConnection::new(one, patience)
                 })
                 .collect(),
         }
@@ -225,15 +168,15 @@ impl Pools {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx::new(self.set().writes.begin().await?))
+        Ok(Tx::new(Opened::OnPool(self.set().writes.begin().await?)))
     }
 
     /// The connection of a lane, for statements that commit by themselves. It is free again when what
-    /// this returns is dropped; a lane that holds it and asks for it once more waits for itself.
+    /// this returns is put back or dropped; a lane that holds it and asks for it once more waits for itself.
     ///
     /// # Errors
     /// 503 when the database cannot be reached.
-    pub async fn lane(&self, lane: LaneDb) -> Result<PoolConnection<Postgres>, Error> {
+    pub async fn lane(&self, lane: LaneDb) -> Result<LaneConnection, Error> {
         self.set().lanes[lane as usize].acquire().await
     }
 
@@ -242,8 +185,9 @@ impl Pools {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn begin_lane(&self, lane: LaneDb) -> Result<Tx, Error> {
-        let db = self.lane(lane).await?;
-        Ok(Tx::new(Transaction::begin(db, None).await?))
+        let mut db = self.lane(lane).await?;
+        db.begin().await?;
+        Ok(Tx::new(Opened::OnLane(db)))
     }
 
     /// Opens the transaction of a loop.
@@ -251,7 +195,7 @@ impl Pools {
     /// # Errors
     /// 503 when the database cannot be reached.
     pub async fn begin_internal(&self) -> Result<Tx, Error> {
-        Ok(Tx::new(self.set().internal.begin().await?))
+        Ok(Tx::new(Opened::OnPool(self.set().internal.begin().await?)))
     }
 
     /// A read-only connection for a request.
@@ -300,7 +244,7 @@ impl Pools {
         set.reads.close().await;
         set.internal.close().await;
         for lane in &set.lanes {
-            lane.pool.close().await;
+            lane.close().await;
         }
     }
 }
@@ -320,11 +264,26 @@ pub struct PoolUsage {
 
 /// A transaction, and what must be told after its commit.
 pub struct Tx {
-    tx: Transaction<'static, Postgres>,
+    tx: Opened,
     notes: Vec<Note>,
     counted: Vec<metrics::Counter>,
     unsettled: Unsettled,
     steered: Option<WorkflowId>,
+}
+
+/// An open transaction; it is rolled back when it is dropped.
+enum Opened {
+    OnPool(Transaction<'static, Postgres>),
+    OnLane(LaneConnection),
+}
+
+impl Opened {
+    async fn commit(self) -> sqlx::Result<()> {
+        match self {
+            Self::OnPool(tx) => tx.commit().await,
+            Self::OnLane(db) => db.commit().await,
+        }
+    }
 }
 
 /// Runs whose tasks were moved, and what that means for their gates.
@@ -342,7 +301,7 @@ pub enum Touch {
 }
 
 impl Tx {
-    fn new(tx: Transaction<'static, Postgres>) -> Self {
+    fn new(tx: Opened) -> Self {
         Self {
             tx,
             notes: Vec::new(),
@@ -364,7 +323,10 @@ impl Tx {
 
     /// The connection.
     pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.tx
+        match &mut self.tx {
+            Opened::OnPool(tx) => tx,
+            Opened::OnLane(db) => db,
+        }
     }
 
     /// Remembers what to tell this replica and the others once this has committed.

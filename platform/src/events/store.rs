@@ -85,7 +85,8 @@ async fn insert(
     Ok(())
 }
 
-/// An event as it is stored.
+/// An event, or two moves of a task as they are stored: see [`Row::each`].
+#[derive(Clone)]
 pub(super) struct Row {
     pub(super) xid: String,
     pub(super) id: i64,
@@ -98,10 +99,49 @@ pub(super) struct Row {
     pub(super) task_seq: Option<i32>,
     pub(super) attempt: Option<i32>,
     pub(super) from_state: Option<String>,
+    /// The state in between when one request made two moves.
+    pub(super) via_state: Option<String>,
     pub(super) to_state: Option<String>,
     pub(super) reason: Option<String>,
     pub(super) fenced: Option<bool>,
     pub(super) data: Option<String>,
+}
+
+impl Row {
+    /// The events that it stands for, in their order: a claim that also started wrote one row for both, as the
+    /// view `task_moves` tells too.
+    fn each(self) -> impl DoubleEndedIterator<Item = Self> {
+        let Some(via) = self.via_state.clone() else {
+            return [Some(self), None].into_iter().flatten();
+        };
+        let first = Self {
+            id: self.id - 1,
+            task_seq: self.task_seq.map(|seq| seq - 1),
+            to_state: Some(via.clone()),
+            via_state: None,
+            ..self.clone()
+        };
+        let second = Self {
+            from_state: Some(via),
+            via_state: None,
+            reason: Some("start".to_owned()),
+            ..self
+        };
+        [Some(first), Some(second)].into_iter().flatten()
+    }
+}
+
+/// The events after a place, one row each, as many as are wanted at most.
+fn each_after(rows: Vec<Row>, after: Cursor, limit: i64) -> Result<Vec<Row>, Error> {
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows.into_iter().flat_map(Row::each) {
+        // The place may lie between the two events of a row.
+        if Cursor::of_row(&row.xid, row.id)? > after {
+            events.push(row);
+        }
+    }
+    events.truncate(usize::try_from(limit).map_err(anyhow::Error::from)?);
+    Ok(events)
 }
 
 /// Which events are wanted; what is none is not asked for.
@@ -137,7 +177,7 @@ macro_rules! read_events {
         sqlx::query_as!(
             Row,
             "select e.xid::text as \"xid!\", e.id, e.created_at, e.event_type, e.entity_type, e.entity_id,
-                    e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced,
+                    e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.via_state, e.to_state, e.reason, e.fenced,
                     e.data::text as data
              from events e
              where e.tenant_id = $1
@@ -173,8 +213,8 @@ pub(super) async fn between(
     upto: Cursor,
     filter: &Filter,
     limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    match filter.entity {
+) -> Result<Vec<Row>, Error> {
+    let rows = match filter.entity {
         // By the index events_entity.
         Some(entity) => {
             read_events!(
@@ -187,7 +227,7 @@ pub(super) async fn between(
                 entity
             )
             .fetch_all(db)
-            .await
+            .await?
         }
         // By the primary key.
         None => {
@@ -200,9 +240,10 @@ pub(super) async fn between(
                 limit
             )
             .fetch_all(db)
-            .await
+            .await?
         }
-    }
+    };
+    each_after(rows, after, limit)
 }
 
 /// Which events of a run are wanted.
@@ -222,11 +263,11 @@ pub(super) async fn of_run(
     (after, upto): (Cursor, Cursor),
     filter: &RunFilter,
     limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
+) -> Result<Vec<Row>, Error> {
+    let rows = sqlx::query_as!(
         Row,
         r#"select e.xid::text as "xid!", e.id, e.created_at, e.event_type, e.entity_type, e.entity_id,
-                  e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced,
+                  e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.via_state, e.to_state, e.reason, e.fenced,
                   e.data::text as data
            from events e
            where e.tenant_id = $1 and e.workflow_id = $2
@@ -257,7 +298,8 @@ pub(super) async fn of_run(
         limit,
     )
     .fetch_all(db)
-    .await
+    .await?;
+    each_after(rows, after, limit)
 }
 
 /// The last events of a work item and its tasks, newest first.
@@ -267,11 +309,11 @@ pub(super) async fn last_of_item(
     run: WorkflowId,
     item: Uuid,
     limit: i64,
-) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
+) -> Result<Vec<Row>, Error> {
+    let rows = sqlx::query_as!(
         Row,
         r#"select e.xid::text as "xid!", e.id, e.created_at, e.event_type, e.entity_type, e.entity_id,
-                  e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.to_state, e.reason, e.fenced,
+                  e.actor_type, e.actor_id, e.task_seq, e.attempt, e.from_state, e.via_state, e.to_state, e.reason, e.fenced,
                   e.data::text as data
            from events e
            where e.tenant_id = $1 and e.workflow_id = $2
@@ -285,5 +327,8 @@ pub(super) async fn last_of_item(
         limit,
     )
     .fetch_all(db)
-    .await
+    .await?;
+    let newest_first = rows.into_iter().flat_map(|row| row.each().rev());
+    let wanted = usize::try_from(limit).map_err(anyhow::Error::from)?;
+    Ok(newest_first.take(wanted).collect())
 }

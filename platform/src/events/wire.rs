@@ -70,6 +70,7 @@ mod tests {
             task_seq: Some(3),
             attempt: Some(2),
             from_state: Some("ready".to_owned()),
+            via_state: None,
             to_state: Some("claimed".to_owned()),
             reason: None,
             fenced: Some(true),

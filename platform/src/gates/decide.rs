@@ -86,6 +86,8 @@ pub(crate) async fn decide_gate(
         actor,
     };
     store::decide(write.conn(), tenant, id, &decision).await?;
+    let decided = metrics::counter!("stint_gates_decided_total", "action" => action.as_str());
+    write.tx().count(decided);
     let stage = gate.stage_name.as_str();
     if action != GateAction::Approve {
         workflows::count_iteration(write.conn(), tenant, run, stage).await?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::store;
 use crate::error::Error;
 use crate::events;
-use crate::http::{Write, check_length};
+use crate::http::{Write, check_count, check_length};
 
 /// Things to look at, and concerns, that one request has at most.
 const THINGS_MAX: usize = 50;
@@ -31,12 +31,7 @@ pub(crate) async fn request_gate(
         ("key_artifacts", wanted.key_artifacts.len()),
         ("concerns", wanted.concerns.len()),
     ] {
-        if things > THINGS_MAX {
-            return Err(Error::field(
-                path,
-                format!("may have at most {THINGS_MAX} items"),
-            ));
-        }
+        check_count(path, things, THINGS_MAX)?;
     }
     let tenant = write.caller().tenant();
     let before = store::current(write.conn(), tenant, run, stage).await?;
@@ -67,6 +62,9 @@ pub(crate) async fn request_gate(
         task,
     };
     store::insert(write.conn(), tenant, run, &request).await?;
+    write
+        .tx()
+        .count(metrics::counter!("stint_gates_requested_total"));
     let data = json!({
         "gate_id": id, "stage_name": stage, "summary": wanted.summary,
         "supersedes": before.map(|before| before.id),

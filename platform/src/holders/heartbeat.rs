@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use protocol::{
     AgentHeartbeat, AgentHeartbeatAnswer, AgentId, AgentStatus, HeartbeatLease, JsonObject,
-    LeaseRef, PendingSignal, TaskId, TenantId, WorkerHeartbeat, WorkerHeartbeatAnswer, WorkerId,
-    WorkerStatus,
+    LeaseRef, PendingMessage, PendingSignal, TaskId, TenantId, WorkerHeartbeat,
+    WorkerHeartbeatAnswer, WorkerId, WorkerStatus,
 };
 use sqlx::PgConnection;
 
@@ -17,7 +17,7 @@ use crate::db::LaneDb;
 use crate::error::Error;
 use crate::http::{Caller, mask_secrets};
 use crate::queue::{self, Holding, Renewal};
-use crate::{agents, workers};
+use crate::{agents, messages, workers};
 
 /// Leases that one heartbeat may list: as many as a worker may hold.
 const LEASES_MAX: usize = 1000;
@@ -210,7 +210,10 @@ async fn serve_tenant(
     }
     queue::renew(db, tenant, &renewals, &everything_of).await?;
 
-    let held = by_holder(&queue::held_by(db, tenant, &holders).await?);
+    let held = queue::held_by(db, tenant, &holders).await?;
+    let leases = held.iter().map(|holding| holding.lease);
+    let waiting = messages::waiting(db, tenant, leases).await?;
+    let held = by_holder(&held);
     let told: Vec<Told> = present
         .iter()
         .map(|beat| {
@@ -228,7 +231,14 @@ async fn serve_tenant(
     let mut answers: HashMap<Holder, Outcome> = present
         .iter()
         .zip(told)
-        .map(|(beat, told)| (beat.holder, statuses.answer(beat.holder, told, &cancelled)))
+        .map(|(beat, told)| {
+            let of_holder = held.get(&beat.holder).map_or(&[][..], Vec::as_slice);
+            // Whoever is to stop need not listen.
+            let at_work = of_holder.iter().filter(|held| !held.is_cancelled);
+            let messages = messages::tell(at_work.map(|held| held.lease.task_id), &waiting);
+            let answer = statuses.answer(beat.holder, told, &cancelled, messages);
+            (beat.holder, answer)
+        })
         .collect();
     Ok(beats
         .iter()
@@ -369,7 +379,13 @@ impl Statuses {
         })
     }
 
-    fn answer(&mut self, holder: Holder, told: Told, cancelled: &HashSet<TaskId>) -> Outcome {
+    fn answer(
+        &mut self,
+        holder: Holder,
+        told: Told,
+        cancelled: &HashSet<TaskId>,
+        messages: Vec<PendingMessage>,
+    ) -> Outcome {
         let (mut called_off, lost): (Vec<LeaseRef>, _) = told
             .missing
             .into_iter()
@@ -384,6 +400,7 @@ impl Statuses {
                     lost,
                     cancelled: called_off,
                     unlisted: told.unlisted,
+                    messages,
                 }),
                 None => Outcome::Unknown,
             },
@@ -394,6 +411,7 @@ impl Statuses {
                     lost,
                     cancelled: called_off,
                     unlisted: told.unlisted,
+                    messages,
                 }),
                 None => Outcome::Unknown,
             },

@@ -134,7 +134,7 @@ fn refuse(bytes: &[u8], error: &serde_json::Error) -> Error {
 /// Whether a JSON text contains NUL, as a byte or as an escape.
 fn contains_nul(bytes: &[u8]) -> bool {
     let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| *byte == b'\\' || *byte == 0) {
+    while let Some(at) = memchr::memchr2(b'\\', 0, rest) {
         if rest[at] == 0 || rest[at..].starts_with(b"\\u0000") {
             return true;
         }
@@ -198,6 +198,18 @@ pub fn check_length(
             range.end()
         ),
     ))
+}
+
+/// Refuses a list that is too long.
+///
+/// # Errors
+/// 422 that names the field.
+pub fn check_count(path: &str, count: usize, most: usize) -> Result<(), Error> {
+    if count <= most {
+        return Ok(());
+    }
+    let message = format!("may have at most {most} items, has {count}");
+    Err(Error::field(path, message))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::caller::Caller;
+use super::operation::Operation;
 use super::reply::Reply;
-use super::routes::Operation;
 use super::slots::{self, Turn};
 use super::{body, store};
 use crate::app::App;
@@ -60,7 +60,11 @@ impl<T: DeserializeOwned + Send> FromRequest<App> for Command<T> {
             .get::<Caller>()
             .cloned()
             .ok_or_else(public)?;
-        let operation = parts.extensions.get::<Operation>().ok_or_else(public)?.0;
+        let operation = parts
+            .extensions
+            .get::<Operation>()
+            .ok_or_else(public)?
+            .name();
         let slot = slots::request_id(&parts.headers, &bytes)?.map(|request_id| Slot {
             request_id,
             operation,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 
-use super::{body, routes};
+use super::{body, guard};
 use crate::app::App;
 use crate::error::Error;
 
@@ -21,7 +21,7 @@ impl<T: DeserializeOwned + Send> FromRequest<App> for PublicBody<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Error> {
-        let address = routes::address(&request);
+        let address = guard::address(&request);
         let (parts, stream) = request.into_parts();
         let bytes = body::read(&parts.headers, stream, app.config.limits.body_bytes_max).await?;
         Ok(Self {

@@ -1,14 +1,10 @@
 //! The route table: no route without an access, none missing from the API description.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, header};
+use axum::extract::Request;
 use protocol::{ErrorBody, ErrorCode, Scope};
-use tracing::Instrument;
 use utoipa::openapi::path::{
     Operation as Described, Parameter, ParameterBuilder, ParameterIn, PathItem,
 };
@@ -21,7 +17,8 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::access::Access;
-use super::caller::Caller;
+use super::guard::{Gate, GuardLayer};
+use super::operation::Operation;
 use crate::app::App;
 use crate::error::{Error, Refused};
 
@@ -36,10 +33,6 @@ struct Row {
     is_hot: bool,
     route: UtoipaMethodRouter<App>,
 }
-
-/// The name of the operation that answered: rides on the response, for the metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Operation(pub &'static str);
 
 impl Routes {
     /// Starts the table of a domain; its name becomes the tag in the API description.
@@ -93,13 +86,9 @@ impl Routes {
                 app: app.clone(),
                 access,
                 is_hot,
-                operation: operation.leak(),
+                operation: Operation::named(operation),
             };
-            router = router.routes((
-                schemas,
-                paths,
-                methods.layer(from_fn_with_state(gate, guard)),
-            ));
+            router = router.routes((schemas, paths, methods.layer(GuardLayer(Arc::new(gate)))));
         }
         router.split_for_parts().0
     }
@@ -268,105 +257,6 @@ fn path_parameter(name: &str) -> Parameter {
         .build()
 }
 
-#[derive(Clone)]
-struct Gate {
-    app: App,
-    access: Access,
-    is_hot: bool,
-    operation: &'static str,
-}
-
-/// Stands in front of every handler: key, scope, rate, span. The body has not been read yet.
-async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let span = tracing::info_span!(
-        "request",
-        operation = gate.operation,
-        request.id = super::RequestId::current()
-    );
-    let operation = Operation(gate.operation);
-    async move {
-        let admitted = admit(&gate, request.headers(), address(&request));
-        let mut response = match gate.app.db.unless_silent(admitted).await.flatten() {
-            Ok(caller) => {
-                if let Some(caller) = caller {
-                    request.extensions_mut().insert(caller);
-                }
-                request.extensions_mut().insert(operation);
-                if gate.is_hot {
-                    next.run(request).await
-                } else {
-                    super::request::to_its_end(gate.app.clone(), next.run(request)).await
-                }
-            }
-            Err(refusal) => refusal.into_response(),
-        };
-        response.extensions_mut().insert(operation);
-        response
-    }
-    .instrument(span)
-    .await
-}
-
-/// Where a request came from.
-pub(super) fn address(request: &Request) -> IpAddr {
-    request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
-}
-
-/// Finds out who asks, and whether they may.
-fn admit(
-    gate: &Gate,
-    headers: &HeaderMap,
-    address: IpAddr,
-) -> impl Future<Output = Result<Option<Caller>, Error>> + Send {
-    let token = bearer(headers).map(str::to_owned);
-    async move {
-        if matches!(gate.access, Access::Public) {
-            return Ok(None);
-        }
-        let identity = match &token {
-            Some(token) => gate.app.keys.authenticate(&gate.app, token).await?,
-            None => None,
-        };
-        let Some(identity) = identity else {
-            gate.app.rates.count_failure(address)?;
-            return Err(unauthorized(token.is_some()));
-        };
-        gate.access.check(identity.scope)?;
-        // Batches of the hot path spend one token per item when their size is known.
-        gate.app.rates.spend(identity.key, gate.is_hot, 1)?;
-        Ok(Some(Caller::new(identity)))
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim())
-        .filter(|token| !token.is_empty())
-}
-
-fn unauthorized(was_given: bool) -> Error {
-    let (message, hint) = if was_given {
-        (
-            "the key is unknown, expired or revoked",
-            "use a valid key, or ask an admin for one",
-        )
-    } else {
-        (
-            "this route needs a key",
-            "send the header `Authorization: Bearer <key>`",
-        )
-    };
-    Refused::new(ErrorCode::Unauthorized, message)
-        .hint(hint)
-        .into()
-}
-
 /// 404 for a path that no route has.
 pub(crate) async fn no_such_route(request: Request) -> Error {
     Refused::new(
@@ -398,14 +288,4 @@ fn scopes_in_words() -> String {
         "`st_<scope>_<secret>`; scopes from least to most: {}",
         words.join(", ")
     )
-}
-
-/// The answer when a handler panicked: the panic itself is in the log.
-pub(crate) fn after_panic(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("without a message");
-    Error::Internal(anyhow::anyhow!("a handler panicked: {message}")).into_response()
 }

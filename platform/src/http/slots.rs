@@ -63,8 +63,12 @@ pub(super) fn request_id(headers: &HeaderMap, body: &[u8]) -> Result<Option<Stri
     struct WithRequestId {
         request_id: Option<String>,
     }
-    let in_body = serde_json::from_slice::<WithRequestId>(body)
-        .ok()
+    // Reading a body once more is worth a look for the word; a name may also be written with escapes.
+    let may_have_one = memchr::memmem::find(body, b"request_id").is_some()
+        || memchr::memchr(b'\\', body).is_some();
+    let in_body = may_have_one
+        .then(|| serde_json::from_slice::<WithRequestId>(body).ok())
+        .flatten()
         .and_then(|body| body.request_id);
     let in_header = match headers.get("idempotency-key") {
         Some(value) => Some(

@@ -2,12 +2,13 @@
 
 use protocol::{ActivationId, ErrorCode, ReasonCode, Task, TaskId, WorkflowId};
 use serde::Deserialize;
+use sqlx::PgConnection;
 use utoipa::IntoParams;
 
 use crate::activations;
 use crate::app::App;
 use crate::error::{Error, Refused};
-use crate::http::{Command, Write};
+use crate::http::{Caller, Command, Write};
 use crate::tasks;
 
 /// Under which attempt the orchestrator acts.
@@ -94,4 +95,19 @@ pub(super) async fn managed(
         return Err(Error::not_found("task of this run", id));
     }
     Ok(task)
+}
+
+/// The run that the task of an orchestrator, or another task, belongs to. For reads, which need no lease.
+///
+/// # Errors
+/// 404; 400 for a task without a run.
+pub(super) async fn run_of(
+    db: &mut PgConnection,
+    caller: &Caller,
+    task: TaskId,
+) -> Result<WorkflowId, Error> {
+    let workspaces = caller.workspace_filter();
+    let own = tasks::record(db, caller.tenant(), task, workspaces.as_deref()).await?;
+    own.workflow_id
+        .ok_or_else(|| Error::invalid(format!("task {task} belongs to no run")))
 }

@@ -23,6 +23,11 @@ pub(super) struct About {
 }
 
 impl About {
+    /// A request that any run takes as long as it has not ended.
+    pub(super) fn open_run() -> Self {
+        Self::run(NotYetReason::WorkflowLifecycleNotClosable)
+    }
+
     /// A request about the run.
     pub(super) fn run(reason: NotYetReason) -> Self {
         Self {
@@ -54,13 +59,36 @@ impl About {
 /// # Errors
 /// Refusals that no waiting and no other order of things would cure.
 pub(super) async fn answer<T: Serialize>(
+    write: Write,
+    orchestrator: &Orchestrator,
+    about: About,
+    done: Result<T, Error>,
+) -> Result<Reply<Guided<T>>, Error> {
+    answer_with(StatusCode::OK, write, orchestrator, about, done).await
+}
+
+/// Like [`answer`], for what is made: 201 if it was.
+///
+/// # Errors
+/// As for `answer`.
+pub(super) async fn answer_made<T: Serialize>(
+    write: Write,
+    orchestrator: &Orchestrator,
+    about: About,
+    made: Result<T, Error>,
+) -> Result<Reply<Guided<T>>, Error> {
+    answer_with(StatusCode::CREATED, write, orchestrator, about, made).await
+}
+
+async fn answer_with<T: Serialize>(
+    applied: StatusCode,
     mut write: Write,
     orchestrator: &Orchestrator,
     about: About,
     done: Result<T, Error>,
 ) -> Result<Reply<Guided<T>>, Error> {
     let error = match done {
-        Ok(result) => return write.commit(StatusCode::OK, Guided::applied(result)).await,
+        Ok(result) => return write.commit(applied, Guided::applied(result)).await,
         Err(error) => error,
     };
     let Some((reason, message)) = not_yet(&error, about.reason) else {
@@ -126,6 +154,7 @@ fn class_of(reason: NotYetReason) -> RecoveryClass {
     match reason {
         NotYetReason::WorkflowTasksNotReady
         | NotYetReason::WorkflowChildrenNotReady
+        | NotYetReason::OwnerNotStale
         | NotYetReason::WorkItemTasksNotReady => RecoveryClass::WaitForTasks,
         NotYetReason::StageWaitingForGateApproval
         | NotYetReason::WorkflowWaitingForGateApproval
@@ -253,6 +282,15 @@ fn suggestions(
                 suggest(code, ActionTarget::WorkItem, id, why, true)
             })
             .collect(),
+        NotYetReason::OwnerNotStale => {
+            let wait = finish("its end, or that of its lease, wakes you again");
+            let takes = snapshot.task_id.iter().map(|task| {
+                let why = "takes it from its owner all the same";
+                let (code, id) = (NextAction::ReassignTask, task.to_string());
+                suggest(code, ActionTarget::Task, id, why, true)
+            });
+            std::iter::once(wait).chain(takes).collect()
+        }
         NotYetReason::TaskNotAwaitingApproval
         | NotYetReason::TaskNotReadyForRework
         | NotYetReason::SubjectTaskNotReady

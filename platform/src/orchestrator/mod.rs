@@ -25,5 +25,6 @@ mod routes;
 mod run_routes;
 mod store;
 mod task_routes;
+mod waive;
 
 pub use routes::routes;

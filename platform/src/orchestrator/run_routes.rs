@@ -1,27 +1,22 @@
 //! The routes by which an orchestrator leads its run from stage to stage, remembers, and ends it.
 
 use axum::extract::State;
-use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
     AdvanceStage, AdvancedStage, Bare, BudgetReport, CheckpointActivation, CompleteWorkflow,
     Envelope, Guided, JsonObject, LaunchChild, MemoryChanged, NotYetReason, NoteContinuity,
-    OrchestrationState, RememberForRun, RememberInWorkspace, RequestGate, StageGate, TaskId,
-    Workflow, WorkflowDetail,
+    OrchestrationState, RememberForRun, RequestGate, StageGate, TaskId, Workflow, WorkflowDetail,
 };
 use serde_json::json;
 use utoipa_axum::routes;
 
-use super::guard::{AttemptQuery, Orchestrator, begin};
-use super::guide::{About, answer};
+use super::guard::{AttemptQuery, Orchestrator, begin, run_of};
+use super::guide::{About, answer, answer_made};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, Path, Query, Reply, Routes, Write};
 use crate::{activations, gates, tasks, work_items, workflows, workspaces};
-
-/// Values that one request may remember.
-const UPDATES_MAX: usize = 100;
 
 /// Adds who may call what.
 pub(super) fn add(table: Routes) -> Routes {
@@ -35,6 +30,7 @@ pub(super) fn add(table: Routes) -> Routes {
         .route(AtLeast(Agent), routes!(forget_for_run))
         .route(AtLeast(Agent), routes!(checkpoint_activation))
         .route(AtLeast(Agent), routes!(finish_activation))
+        .route(AtLeast(Agent), routes!(get_run_continuity))
         .route(AtLeast(Agent), routes!(note_continuity))
         .route(AtLeast(Agent), routes!(launch_child))
 }
@@ -48,12 +44,8 @@ async fn get_run_budget(
     Path(task): Path<TaskId>,
 ) -> Result<Reply<BudgetReport>, Error> {
     let mut db = app.db.reader().await?;
-    let (tenant, workspaces) = (caller.tenant(), caller.workspace_filter());
-    let own = tasks::record(&mut db, tenant, task, workspaces.as_deref()).await?;
-    let Some(run) = own.workflow_id else {
-        return Err(Error::invalid(format!("task {task} belongs to no run")));
-    };
-    Reply::ok(workflows::budget_of(&mut db, tenant, run).await?)
+    let run = run_of(&mut db, &caller, task).await?;
+    Reply::ok(workflows::budget_of(&mut db, caller.tenant(), run).await?)
 }
 
 /// Asks a person to look at a stage. The decision wakes the orchestrator.
@@ -142,8 +134,7 @@ async fn remember_for_run(
 ) -> Result<Reply<Guided<MemoryChanged>>, Error> {
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     let done = remember(&mut write, task, body).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
 }
 
 async fn remember(
@@ -152,32 +143,13 @@ async fn remember(
     body: RememberForRun,
 ) -> Result<MemoryChanged, Error> {
     let workspace = workspace_of(write, task).await?;
-    let mut wanted = Vec::new();
-    match (body.key, body.value, body.updates) {
-        (Some(key), Some(value), None) => wanted.push((key, value)),
-        (None, None, Some(updates)) => {
-            for (key, value) in updates.members() {
-                wanted.push((key, protocol::Json::of(&value)?));
-            }
-        }
-        _ => return Err(Error::invalid("give key and value, or updates")),
-    }
-    if !(1..=UPDATES_MAX).contains(&wanted.len()) {
-        let message = format!("must have 1 to {UPDATES_MAX} members");
-        return Err(Error::field("updates", message));
-    }
-    let mut keys = Vec::with_capacity(wanted.len());
-    for (key, value) in wanted {
-        keys.push(key.clone());
-        let one = RememberInWorkspace {
-            key,
-            value,
-            work_item_id: body.work_item_id,
-            request_id: None,
-        };
-        workspaces::remember(write, workspace, &one).await?;
-    }
-    Ok(MemoryChanged { keys })
+    let updates = workspaces::Updates {
+        key: body.key,
+        value: body.value,
+        updates: body.updates,
+        work_item: body.work_item_id,
+    };
+    workspaces::remember_several(write, workspace, updates).await
 }
 
 /// Forgets what the workspace of the run remembers under a key.
@@ -192,8 +164,13 @@ async fn forget_for_run(
     let (mut write, own, _) = begin(&app, task, &query, command).await?;
     let workspace = workspace_of(&mut write, task).await?;
     workspaces::forget(&mut write, workspace, &key).await?;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, Ok(MemoryChanged { keys: vec![key] })).await
+    answer(
+        write,
+        &own,
+        About::open_run(),
+        Ok(MemoryChanged { keys: vec![key] }),
+    )
+    .await
 }
 
 /// Keeps what the orchestrator wants to find again when it is woken the next time.
@@ -210,8 +187,7 @@ async fn checkpoint_activation(
     checkpoint.activation_id = checkpoint.activation_id.or(Some(own.activation));
     let value = serde_json::to_value(&checkpoint)?;
     let done = keep(&mut write, &own, "activation_checkpoint", &value).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
 }
 
 async fn keep(
@@ -237,8 +213,23 @@ async fn finish_activation(
 ) -> Result<Reply<Guided<protocol::Activation>>, Error> {
     let (mut write, own, _) = begin(&app, task, &query, command).await?;
     let done = activations::finish(&mut write, own.run, own.activation).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
+}
+
+/// Reads what the orchestrator of the run keeps from one activation to the next.
+#[utoipa::path(get, path = "/api/v1/orchestrator/tasks/{task_id}/continuity",
+               responses((status = 200, body = Envelope<OrchestrationState>)))]
+async fn get_run_continuity(
+    State(app): State<App>,
+    caller: Caller,
+    Path(task): Path<TaskId>,
+) -> Result<Reply<OrchestrationState>, Error> {
+    let mut db = app.db.reader().await?;
+    let run = run_of(&mut db, &caller, task).await?;
+    let kept = workflows::kept_orchestration(&mut db, caller.tenant(), run).await?;
+    Reply::ok(OrchestrationState {
+        orchestration_state: JsonObject::from_text(kept)?,
+    })
 }
 
 /// Says who is expected to do what next, in the run or in one of its work items.
@@ -252,8 +243,7 @@ async fn note_continuity(
 ) -> Result<Reply<Guided<OrchestrationState>>, Error> {
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     let done = note(&mut write, &own, body).await;
-    let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-    answer(write, &own, about, done).await
+    answer(write, &own, About::open_run(), done).await
 }
 
 async fn note(
@@ -271,25 +261,20 @@ async fn note(
             crate::http::check_length(path, text, 0..=max)?;
         }
     }
-    if let Some(item) = body.work_item_id {
-        let tenant = write.caller().tenant();
-        work_items::read(write.conn(), tenant, own.run, item).await?;
-        let (actor, action) = (&body.next_expected_actor, &body.next_expected_action);
-        work_items::expect(
-            write.conn(),
-            tenant,
-            item,
-            actor.as_deref(),
-            action.as_deref(),
-        )
-        .await?;
-    }
     let value = json!({
         "work_item_id": body.work_item_id, "next_expected_actor": body.next_expected_actor,
         "next_expected_action": body.next_expected_action, "status_summary": body.status_summary,
         "next_expected_event": body.next_expected_event, "blocked_on": body.blocked_on,
         "active_subordinate_tasks": body.active_subordinate_tasks,
     });
+    if let Some(item) = body.work_item_id {
+        let tenant = write.caller().tenant();
+        work_items::read(write.conn(), tenant, own.run, item).await?;
+        let actor = body.next_expected_actor.as_deref();
+        let action = body.next_expected_action.as_deref();
+        work_items::expect(write.conn(), tenant, item, actor, action).await?;
+        work_items::keep_continuity(write.conn(), tenant, item, &value.to_string()).await?;
+    }
     keep(write, own, "continuity", &value).await
 }
 
@@ -306,17 +291,8 @@ async fn launch_child(
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     crate::http::check_length("name", body.name.trim(), 1..=255)?;
     let minutes = app.config.limits.task_timeout_minutes;
-    match workflows::launch_child(&mut write, own.run, body, minutes).await {
-        Ok(child) => {
-            write
-                .commit(StatusCode::CREATED, Guided::applied(child))
-                .await
-        }
-        refused => {
-            let about = About::run(NotYetReason::WorkflowLifecycleNotClosable);
-            answer(write, &own, about, refused).await
-        }
-    }
+    let made = workflows::launch_child(&mut write, own.run, body, minutes).await;
+    answer_made(write, &own, About::open_run(), made).await
 }
 
 async fn workspace_of(write: &mut Write, task: TaskId) -> Result<protocol::WorkspaceId, Error> {

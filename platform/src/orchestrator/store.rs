@@ -78,3 +78,23 @@ pub(super) async fn lock_unclaimed(
     .await?;
     Ok(parked.is_some())
 }
+
+/// Locks the lease of a task. Answers with the seconds that it still lasts; none when nobody holds the task, or
+/// its holder has fallen silent.
+pub(super) async fn lock_living_lease(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    task: TaskId,
+) -> Result<Option<f64>, Error> {
+    let seconds = sqlx::query_scalar!(
+        r#"select extract(epoch from expires_at - clock_timestamp())::float8 as "seconds!"
+           from task_leases
+           where tenant_id = $1 and task_id = $2
+           for update"#,
+        tenant.uuid(),
+        task.uuid(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(seconds.filter(|seconds| *seconds > 0.0))
+}

@@ -1,23 +1,23 @@
 //! The routes by which an orchestrator gives work to others, and judges it.
 
 use axum::extract::State;
-use http::StatusCode;
 use protocol::Scope::Agent;
 use protocol::{
-    ApproveOutput, ApproveTask, CancelTask, CreateTask, Envelope, EscalateToHuman, Guided,
-    NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges, RetryTask, Task, TaskId,
+    ApproveOutput, ApproveTask, CancelTask, CorrectBrief, CreateTask, Envelope, EscalateToHuman,
+    Guided, JsonObject, NotYetReason, PlanTask, ReassignTask, ReplaceInput, RequestChanges,
+    RetryTask, SendMessage, Task, TaskId, TaskMessage,
 };
 use serde_json::json;
 use utoipa_axum::routes;
 
-use super::guard::{AttemptQuery, Orchestrator, begin, managed};
-use super::guide::{About, answer};
+use super::guard::{AttemptQuery, Orchestrator, begin, managed, run_of};
+use super::guide::{About, answer, answer_made};
 use super::store;
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, Path, Query, Reply, Routes, Write};
-use crate::{tasks, workflows};
+use crate::{messages, tasks, workflows};
 
 /// Adds who may call what.
 pub(super) fn add(table: Routes) -> Routes {
@@ -25,12 +25,15 @@ pub(super) fn add(table: Routes) -> Routes {
         .route(AtLeast(Agent), routes!(plan_task))
         .route(AtLeast(Agent), routes!(get_managed_task))
         .route(AtLeast(Agent), routes!(replace_managed_input))
+        .route(AtLeast(Agent), routes!(message_managed_task))
         .route(AtLeast(Agent), routes!(approve_managed_task))
         .route(AtLeast(Agent), routes!(approve_managed_output))
         .route(AtLeast(Agent), routes!(rework_managed_task))
         .route(AtLeast(Agent), routes!(retry_managed_task))
         .route(AtLeast(Agent), routes!(cancel_managed_task))
+        .route(AtLeast(Agent), routes!(rerun_managed_task))
         .route(AtLeast(Agent), routes!(reassign_managed_task))
+        .route(AtLeast(Agent), routes!(replace_stale_owner))
         .route(AtLeast(Agent), routes!(escalate_managed_task))
 }
 
@@ -45,17 +48,9 @@ async fn plan_task(
     command: Command<PlanTask>,
 ) -> Result<Reply<Guided<Task>>, Error> {
     let (mut write, own, plan) = begin(&app, task, &query, command).await?;
-    match plan_one(&app, &mut write, &own, plan).await {
-        Ok(made) => {
-            write
-                .commit(StatusCode::CREATED, Guided::applied(made))
-                .await
-        }
-        refused => {
-            let about = About::run(NotYetReason::WorkItemNotReady);
-            answer(write, &own, about, refused).await
-        }
-    }
+    let made = plan_one(&app, &mut write, &own, plan).await;
+    let about = About::run(NotYetReason::WorkItemNotReady);
+    answer_made(write, &own, about, made).await
 }
 
 async fn plan_one(
@@ -94,9 +89,9 @@ async fn get_managed_task(
 ) -> Result<Reply<Task>, Error> {
     let mut db = app.db.reader().await?;
     let (tenant, workspaces) = (caller.tenant(), caller.workspace_filter());
-    let own = tasks::record(&mut db, tenant, task, workspaces.as_deref()).await?;
+    let run = run_of(&mut db, &caller, task).await?;
     let found = tasks::record(&mut db, tenant, id, workspaces.as_deref()).await?;
-    if found.workflow_id.is_none() || found.workflow_id != own.workflow_id {
+    if found.workflow_id != Some(run) {
         return Err(Error::not_found("task of this run", id));
     }
     Reply::ok(found)
@@ -124,6 +119,23 @@ async fn replace_managed_input(
             message,
         ))
     };
+    let about = About::task(id, NotYetReason::SubjectTaskNotReady);
+    answer(write, &own, about, done).await
+}
+
+/// Says something to whoever holds a task, or will.
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/message", params(AttemptQuery),
+               request_body = SendMessage, responses((status = 200, body = Envelope<Guided<TaskMessage>>)))]
+async fn message_managed_task(
+    State(app): State<App>,
+    Path((task, id)): Path<(TaskId, TaskId)>,
+    Query(query): Query<AttemptQuery>,
+    command: Command<SendMessage>,
+) -> Result<Reply<Guided<TaskMessage>>, Error> {
+    let (mut write, own, body) = begin(&app, task, &query, command).await?;
+    managed(&mut write, &own, id).await?;
+    let from = (own.task, own.activation);
+    let done = messages::send_message(&mut write, id, body, Some(from)).await;
     let about = About::task(id, NotYetReason::SubjectTaskNotReady);
     answer(write, &own, about, done).await
 }
@@ -193,6 +205,37 @@ async fn retry_managed_task(
     answer(write, &own, about, done).await
 }
 
+/// Gives a task another input, and runs it again if it has run already. What is held is not taken away.
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/rerun-with-corrected-brief",
+               params(AttemptQuery), request_body = CorrectBrief,
+               responses((status = 200, body = Envelope<Guided<Task>>)))]
+async fn rerun_managed_task(
+    State(app): State<App>,
+    Path((task, id)): Path<(TaskId, TaskId)>,
+    Query(query): Query<AttemptQuery>,
+    command: Command<CorrectBrief>,
+) -> Result<Reply<Guided<Task>>, Error> {
+    let (mut write, own, body) = begin(&app, task, &query, command).await?;
+    managed(&mut write, &own, id).await?;
+    let done = rerun(&mut write, id, body.corrected_input).await;
+    let about = About::task(id, NotYetReason::SubjectTaskNotReady);
+    answer(write, &own, about, done).await
+}
+
+async fn rerun(write: &mut Write, id: TaskId, input: JsonObject) -> Result<Task, Error> {
+    let tenant = write.caller().tenant();
+    if store::lock_unclaimed(write.conn(), tenant, id).await? {
+        tasks::replace_input(write, id, &input).await?;
+        return tasks::read(write, id).await;
+    }
+    let again = RetryTask {
+        override_input: Some(input),
+        force: Some(true),
+        request_id: None,
+    };
+    tasks::retry_task(write, id, again).await
+}
+
 /// Calls a task off. Its holder learns of it with the next heartbeat or report.
 #[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/cancel", params(AttemptQuery),
                request_body = CancelTask, responses((status = 200, body = Envelope<Guided<Task>>)))]
@@ -221,6 +264,31 @@ async fn reassign_managed_task(
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     managed(&mut write, &own, id).await?;
     let done = tasks::reassign_task(&mut write, id, body).await;
+    let about = About::task(id, NotYetReason::SubjectTaskNotReady);
+    answer(write, &own, about, done).await
+}
+
+/// Gives a task whose owner is gone to somebody else. As long as its owner is heard from, it stays with the owner.
+#[utoipa::path(post, path = "/api/v1/orchestrator/tasks/{task_id}/tasks/{managed_task_id}/reattach-or-replace-stale-owner",
+               params(AttemptQuery), request_body = ReassignTask,
+               responses((status = 200, body = Envelope<Guided<Task>>)))]
+async fn replace_stale_owner(
+    State(app): State<App>,
+    Path((task, id)): Path<(TaskId, TaskId)>,
+    Query(query): Query<AttemptQuery>,
+    command: Command<ReassignTask>,
+) -> Result<Reply<Guided<Task>>, Error> {
+    let (mut write, own, body) = begin(&app, task, &query, command).await?;
+    managed(&mut write, &own, id).await?;
+    let tenant = write.caller().tenant();
+    let done = match store::lock_living_lease(write.conn(), tenant, id).await? {
+        None => tasks::reassign_task(&mut write, id, body).await,
+        Some(seconds) => {
+            let message =
+                format!("task {id} is held for {seconds:.0} s more, and its owner is heard from");
+            Err(workflows::not_yet(NotYetReason::OwnerNotStale, message))
+        }
+    };
     let about = About::task(id, NotYetReason::SubjectTaskNotReady);
     answer(write, &own, about, done).await
 }

@@ -57,6 +57,7 @@ pub(super) struct Said<'s> {
     pub(super) item: Option<Uuid>,
     pub(super) task: Option<Uuid>,
     pub(super) base: Option<&'s str>,
+    pub(super) packets: &'s [Uuid],
     pub(super) activation: ActivationId,
     pub(super) actor_type: &'s str,
     pub(super) actor: Uuid,
@@ -70,8 +71,8 @@ pub(super) async fn say(
 ) -> Result<(), Error> {
     sqlx::query!(
         "insert into steering_messages (tenant_id, id, session_id, body, work_item_id, task_id, base_snapshot_version,
-                                        activation_id, created_by_type, created_by)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                                        linked_input_packet_ids, activation_id, created_by_type, created_by)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         tenant.uuid(),
         said.id,
         said.session.uuid(),
@@ -79,6 +80,7 @@ pub(super) async fn say(
         said.item,
         said.task,
         said.base,
+        said.packets,
         said.activation.uuid(),
         said.actor_type,
         said.actor,
@@ -131,7 +133,8 @@ pub(super) async fn messages(
     limit: i64,
 ) -> Result<Vec<SteeringMessage>, Error> {
     let rows = sqlx::query!(
-        "select id, body, work_item_id, task_id, base_snapshot_version, activation_id, created_by_type, created_by, created_at
+        "select id, body, work_item_id, task_id, base_snapshot_version, linked_input_packet_ids, activation_id, created_by_type,
+                created_by, created_at
          from steering_messages
          where tenant_id = $1 and session_id = $2
          order by id
@@ -151,6 +154,11 @@ pub(super) async fn messages(
             work_item_id: row.work_item_id.map(Into::into),
             task_id: row.task_id.map(Into::into),
             base_snapshot_version: row.base_snapshot_version,
+            linked_input_packet_ids: row
+                .linked_input_packet_ids
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             activation_id: row.activation_id.into(),
             created_by_type: row.created_by_type,
             created_by_id: row.created_by,

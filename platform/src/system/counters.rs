@@ -73,6 +73,18 @@ const MEASURED: &[(&str, Kind, Unit, &str)] = &[
         "Questions of steps that nobody answered in time.",
     ),
     (
+        "stint_gates_requested_total",
+        Counter,
+        Unit::Count,
+        "Requests of orchestrators that a person look at a stage.",
+    ),
+    (
+        "stint_gates_decided_total",
+        Counter,
+        Unit::Count,
+        "Decisions of people about stage gates, by action: approve, reject, request_changes, block.",
+    ),
+    (
         "stint_lease_losses_total",
         Counter,
         Unit::Count,

@@ -112,7 +112,7 @@ fn of_runs(runs: Runs) -> String {
     gauge(
         &mut text,
         "stint_approvals_open",
-        "Tasks and steps that wait for a person.",
+        "Tasks, steps and stage gates that wait for a person.",
         [(String::new(), runs.approvals as f64)],
     );
     gauge(
@@ -120,6 +120,29 @@ fn of_runs(runs: Runs) -> String {
         "stint_approvals_oldest_seconds",
         "How long the oldest of them has been waiting; 0 when there is none.",
         [(String::new(), runs.oldest_approval_seconds)],
+    );
+    gauge(
+        &mut text,
+        "stint_gates_open",
+        "Stage gates that wait for a person.",
+        [(String::new(), runs.gates as f64)],
+    );
+    gauge(
+        &mut text,
+        "stint_gates_oldest_seconds",
+        "How long the oldest of them has been waiting; 0 when there is none.",
+        [(String::new(), runs.oldest_gate_seconds)],
+    );
+    gauge(
+        &mut text,
+        "stint_orchestrators_woken",
+        "Orchestrators that were woken and are not done, by how it goes; one that is stuck needs a person.",
+        [
+            ("processing", runs.processing),
+            ("retrying", runs.retrying),
+            ("stuck", runs.stuck),
+        ]
+        .map(|(state, number)| (label("state", state), number as f64)),
     );
     text
 }

@@ -105,6 +105,13 @@ pub(super) struct Runs {
     /// Things that wait for a person, and how long the oldest has waited.
     pub(super) approvals: i64,
     pub(super) oldest_approval_seconds: f64,
+    /// Stage gates among them.
+    pub(super) gates: i64,
+    pub(super) oldest_gate_seconds: f64,
+    /// Orchestrators that have been woken and are not done, by how it goes.
+    pub(super) processing: i64,
+    pub(super) retrying: i64,
+    pub(super) stuck: i64,
 }
 
 /// Counts the runs that have not ended by their state, and what waits for a person.
@@ -115,17 +122,30 @@ pub(super) async fn runs(db: &mut PgConnection, tenant: TenantId) -> sqlx::Resul
                select state from workflows where tenant_id = $1 and completed_at is null limit $2
            ),
            waiting as (
-               (select state_changed_at as since from task_parked where tenant_id = $1 limit $2)
+               (select state_changed_at as since, false as is_gate from task_parked where tenant_id = $1 limit $2)
                union all
-               (select started_at from workflow_steps where tenant_id = $1 and state = 'waiting' limit $2)
+               (select started_at, false from workflow_steps where tenant_id = $1 and state = 'waiting' limit $2)
+               union all
+               (select requested_at, true from stage_gates
+                where tenant_id = $1 and status = 'awaiting_approval' and superseded_at is null limit $2)
+           ),
+           woken as (
+               select state from activation_batches where tenant_id = $1 and state <> 'completed' limit $2
            )
            select r.pending as "pending!", r.active as "active!", r.paused as "paused!", a.approvals as "approvals!",
-                  a.oldest as "oldest_approval_seconds!"
+                  a.oldest as "oldest_approval_seconds!", a.gates as "gates!", a.oldest_gate as "oldest_gate_seconds!",
+                  b.processing as "processing!", b.retrying as "retrying!", b.stuck as "stuck!"
            from (select count(*) filter (where state = 'pending') as pending,
                         count(*) filter (where state = 'active') as active,
                         count(*) filter (where state = 'paused') as paused from open) r,
                 (select count(*) as approvals,
-                        coalesce(extract(epoch from clock_timestamp() - min(since))::float8, 0) as oldest from waiting) a"#,
+                        coalesce(extract(epoch from clock_timestamp() - min(since))::float8, 0) as oldest,
+                        count(*) filter (where is_gate) as gates,
+                        coalesce(extract(epoch from clock_timestamp() - min(since) filter (where is_gate))::float8, 0) as oldest_gate
+                 from waiting) a,
+                (select count(*) filter (where state = 'processing') as processing,
+                        count(*) filter (where state = 'retrying') as retrying,
+                        count(*) filter (where state = 'stuck') as stuck from woken) b"#,
         tenant.uuid(),
         COUNT_MAX,
     )

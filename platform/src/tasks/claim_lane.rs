@@ -87,6 +87,9 @@ impl Lane for ClaimLane {
             }
             None => app.bus.publish(app, vec![Note::EventsAppended]),
         }
+        if let Some(alone) = alone {
+            alone.put_back();
+        }
         for (((wants, places), observed), advance) in groups.iter().zip(&observed).zip(advances) {
             if advance.proves_empty() {
                 remember_empty(app, members, wants, places, observed, &answers);
@@ -151,6 +154,7 @@ async fn settle_pinned(app: &App, members: &[Claim]) -> Result<(), Error> {
         lanes.dedup();
         queue::settle_pinned(&mut db, &app.hints, tenant, &lanes).await?;
     }
+    db.put_back();
     Ok(())
 }
 

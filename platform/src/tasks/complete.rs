@@ -217,9 +217,11 @@ async fn report(
 ) -> Result<Vec<TakenReport>, Error> {
     let chosen: Vec<&queue::Completion> = places.iter().map(|place| &completions[*place]).collect();
     let mut db = app.db.lane(LaneDb::Complete).await?;
-    queue::complete(&mut db, tenant, &chosen, false)
+    let taken = queue::complete(&mut db, tenant, &chosen, false)
         .await
-        .map_err(crate::db::unknown_outcome)
+        .map_err(crate::db::unknown_outcome)?;
+    db.put_back();
+    Ok(taken)
 }
 
 async fn report_and_follow(
@@ -277,6 +279,7 @@ async fn check_outputs(
         .collect();
     let mut db = app.db.lane(LaneDb::Complete).await?;
     let role_configs: HashMap<TaskId, String> = store::role_configs(&mut db, tenant, &ids).await?;
+    db.put_back();
     for place in places {
         let completion = &mut completions[*place];
         completion.is_checked = true;

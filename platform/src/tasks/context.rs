@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{record, store};
 use crate::error::Error;
+use crate::handoffs;
 
 /// Puts the context of a task together.
 pub(super) async fn get_task_context(
@@ -36,6 +37,7 @@ pub(super) async fn get_task_context(
         .into_iter()
         .map(|(id, output)| Ok((id, Json::from_text(output)?)))
         .collect::<Result<_, Error>>()?;
+    let predecessor_handoff = handoffs::predecessor_of(db, tenant, &task).await?;
     Ok(TaskContext {
         agent,
         task: ContextTask {
@@ -44,6 +46,7 @@ pub(super) async fn get_task_context(
             context: task.context,
             role_config: task.role_config,
             progress: task.progress,
+            predecessor_handoff,
             upstream_outputs,
         },
     })

@@ -112,6 +112,7 @@ async fn create_alone(app: &App, tenant: TenantId, members: &[&Member]) -> Resul
     let placed = queue::place(&mut db, tenant, &tasks, &vec![[].as_slice(); tasks.len()])
         .await
         .map_err(crate::db::unknown_outcome)?;
+    db.put_back();
     let placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
     let mut notes = vec![Note::EventsAppended];
     notes.extend(ready_notes(tenant, members, &placed, &HashMap::new()));
@@ -394,6 +395,7 @@ async fn read_answers(
     }
     let wanted: Vec<Uuid> = ids.iter().flatten().map(|(id, _)| id.uuid()).collect();
     let records = store::records(&mut db, tenant, &wanted).await?;
+    db.put_back();
     Ok(ids
         .into_iter()
         .map(|id| {

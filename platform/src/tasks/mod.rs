@@ -58,7 +58,7 @@ pub use fence::{after_lost_lease, judge};
 pub use forget::{delete_of_workspace, forget_tasks};
 pub use hand_in::{HandInLane, fail_timed_out};
 pub use holders::Holders;
-pub(crate) use holding::must_hold;
+pub(crate) use holding::{must_have_held, must_have_worked_on, must_hold};
 pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
 pub(crate) use new_task::{ABANDONS_MAX, REWORKS_LIMIT};

@@ -121,6 +121,7 @@ impl TryFrom<Row> for Task {
         let optional_object = |text: Option<String>| text.map(object).transpose();
         Ok(Self {
             id: row.id.into(),
+            latest_handoff: None,
             tenant_id: row.tenant_id.into(),
             workflow_id: row.workflow_id.map(Into::into),
             work_item_id: row.work_item_id.map(Into::into),

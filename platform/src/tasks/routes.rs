@@ -19,6 +19,7 @@ use super::verdict::Reported;
 use super::{complete, context, hand_in, new_task, operate, start, store, why};
 use crate::app::App;
 use crate::error::Error;
+use crate::handoffs;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, Hot, PageQuery, Path, Query, Reply, Routes};
 use crate::queue;
@@ -284,8 +285,13 @@ async fn get_task(
     Path(id): Path<TaskId>,
 ) -> Result<Reply<Task>, Error> {
     let mut db = app.db.reader().await?;
-    let workspaces = caller.workspace_filter();
-    Reply::ok(store::record(&mut db, caller.tenant(), id, workspaces.as_deref()).await?)
+    let (tenant, workspaces) = (caller.tenant(), caller.workspace_filter());
+    let mut task = store::record(&mut db, tenant, id, workspaces.as_deref()).await?;
+    if task.attempt > 0 {
+        let latest = handoffs::latest_of_task(&mut db, tenant, id).await?;
+        task.latest_handoff = latest.map(Box::new);
+    }
+    Reply::ok(task)
 }
 
 /// Changes the facts of a task; its state does not change.

@@ -84,6 +84,7 @@ async fn serve(
         .map(|(member, _)| member.report.task.uuid())
         .collect();
     let mut records = store::records(&mut db, tenant, &ids).await?;
+    db.put_back();
     let answers = group.iter().zip(verdicts).map(|(member, verdict)| {
         if is_told(member, verdict) {
             return Ok(Reported::moved_to(TaskState::InProgress));

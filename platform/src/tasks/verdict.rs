@@ -80,7 +80,8 @@ pub(super) fn only_holders(caller: &Caller) -> Result<(), Error> {
     Ok(())
 }
 
-fn not_holder(message: &str) -> Error {
+/// The refusal of whoever does not hold the task.
+pub(super) fn not_holder(message: &str) -> Error {
     Refused::new(ErrorCode::Forbidden, message)
         .reason(ReasonCode::NotHolder)
         .hint("claim the task first, with the key that will report on it")

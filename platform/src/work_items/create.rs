@@ -1,8 +1,8 @@
 //! Making a work item by hand.
 
 use protocol::{
-    CreateWorkItem, EntityType, ErrorCode, ReasonCode, Scope, WorkItem, WorkItemId, WorkItemMaker,
-    WorkflowId, WorkflowState,
+    ActivationId, CreateWorkItem, EntityType, ErrorCode, ReasonCode, Scope, WorkItem, WorkItemId,
+    WorkItemMaker, WorkflowId, WorkflowState,
 };
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::activations::{self, Wake};
 use crate::error::{Error, Refused};
 use crate::http::{Caller, Write, check_length};
 use crate::playbooks::Board;
+use crate::steering::{self, Packet};
 use crate::workflows::{self, OpenRun};
 use crate::{events, queue};
 
@@ -64,25 +65,47 @@ pub(crate) async fn create_work_item(
         is_completed,
     };
     store::insert(write.conn(), tenant, run, id, &facts).await?;
-    let data = json!({ "title": body.title.trim(), "stage_name": stage, "column_id": column });
+    let mut data = json!({ "title": body.title.trim(), "stage_name": stage, "column_id": column });
     tell(write, run, id, "work_item.created", data.clone()).await?;
+    let kind = match open.lifecycle.as_str() {
+        "ongoing" => "intake",
+        _ => "plan_update",
+    };
+    let origin = (kind, maker(write.caller()).as_str());
+    let request_id = body.request_id.as_deref();
+    let packet = body.initial_input_packet;
+    let packet = packet.map(|given| Packet::of_item(given, origin, id, request_id));
+    let packet = packet.transpose()?;
+    if let Some(packet) = &packet {
+        data["input_packet"] = packet.told();
+    }
     let made = Wake::new("work_item.created", "a work item was made", data);
     let made = made.of_item(id.uuid()).of_stage(stage.as_deref());
-    go_on(write, &open, made).await?;
+    let activation = go_on(write, &open, made).await?;
+    if let Some(packet) = &packet {
+        steering::keep_packet(write, run, packet, activation).await?;
+    }
     store::read(write.conn(), tenant, run, id).await
 }
 
-/// A work item has changed: derives where its run is in its life, and wakes its orchestrator.
-pub(super) async fn go_on(write: &mut Write, open: &OpenRun, changed: Wake) -> Result<(), Error> {
+/// A work item has changed: derives where its run is in its life, and wakes its orchestrator, if there is one
+/// to wake.
+pub(super) async fn go_on(
+    write: &mut Write,
+    open: &OpenRun,
+    changed: Wake,
+) -> Result<Option<ActivationId>, Error> {
     let tenant = write.caller().tenant();
     let run = WorkflowId::from(open.id);
     workflows::derive(write.tx(), tenant, run).await?;
+    let mut queued = Vec::new();
     if open.kind == "orchestrated" {
         // Only now: a run that was completed may be open again.
-        activations::wake(write.tx(), tenant, run, &[changed]).await?;
+        queued = activations::wake(write.tx(), tenant, run, &[changed]).await?;
         workflows::derive(write.tx(), tenant, run).await?;
     }
-    queue::settle(write.tx()).await
+    queue::settle(write.tx()).await?;
+    Ok(queued.into_iter().next())
 }
 
 /// Locks a run that takes work: one that is neither paused nor over.

@@ -17,6 +17,7 @@
 mod create;
 mod memory_store;
 mod place_store;
+mod reach;
 mod resolve;
 mod routes;
 mod steer;
@@ -28,8 +29,11 @@ mod update;
 pub(crate) use create::create_work_item;
 pub(crate) use memory_store::{NewMemoryChange, note_memory_change};
 pub(crate) use place_store::{Place, lock_in_workspace, places};
+pub(crate) use reach::reach;
 pub use routes::routes;
-pub(crate) use steer_store::{block_stage, close_open, expect, expect_of_stage};
+pub(crate) use steer_store::{
+    block_stage, close_open, continuity, expect, expect_of_stage, keep_continuity, open_tasks,
+};
 pub(crate) use store::read;
 pub use store::{ItemEnd, StepItem, cancel_all, end_for_steps, make_for_steps, newest, reopen};
 pub use task_routes::task_routes;

@@ -9,12 +9,11 @@ use protocol::{
     WorkItemMemoryHistory, WorkItems, WorkflowId,
 };
 use serde::Deserialize;
-use sqlx::PgConnection;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{create, memory_store, resolve, steer, store, update};
+use super::{create, memory_store, reach, resolve, steer, store, update};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::Access::AtLeast;
@@ -107,19 +106,6 @@ async fn create_work_item(
     let (mut write, body) = command.begin(&app).await?;
     let made = create::create_work_item(&mut write, run, body).await?;
     write.commit(StatusCode::CREATED, made).await
-}
-
-/// The work item of a run, if the key may see the run.
-async fn reach(
-    db: &mut PgConnection,
-    caller: &Caller,
-    run: WorkflowId,
-    id: WorkItemId,
-) -> Result<WorkItem, Error> {
-    let tenant = caller.tenant();
-    let workspaces = caller.workspace_filter();
-    workflows::must_reach(db, tenant, run, workspaces.as_deref()).await?;
-    store::read(db, tenant, run, id).await
 }
 
 /// What is shown of a work item.

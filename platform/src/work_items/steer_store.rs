@@ -1,6 +1,6 @@
 //! The statements that change several work items of a run at once.
 
-use protocol::{TenantId, WorkItemId, WorkflowId};
+use protocol::{JsonObject, TaskId, TenantId, WorkItemId, WorkflowId};
 use sqlx::PgConnection;
 
 use crate::error::Error;
@@ -107,4 +107,67 @@ pub(crate) async fn expect(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Keeps what an orchestrator noted about how a work item goes on, as JSON text.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn keep_continuity(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkItemId,
+    note: &str,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "update work_items set continuity = $3::text::json, updated_at = clock_timestamp() where tenant_id = $1 and id = $2",
+        tenant.uuid(),
+        id.uuid(),
+        note,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// What an orchestrator noted last about how a work item goes on.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn continuity(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkItemId,
+) -> Result<Option<JsonObject>, Error> {
+    let noted = sqlx::query_scalar!(
+        "select continuity::text from work_items where tenant_id = $1 and id = $2",
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(noted.flatten().map(JsonObject::from_text).transpose()?)
+}
+
+/// The tasks of a work item that have not ended, in their order, 20 at most.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn open_tasks(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkItemId,
+) -> Result<Vec<TaskId>, Error> {
+    let found = sqlx::query_scalar!(
+        "select t.id from tasks t
+         left join task_results r on r.tenant_id = $1 and r.task_id = t.id
+         where t.tenant_id = $1 and t.work_item_id = $2 and r.task_id is null
+         order by t.id
+         limit 20",
+        tenant.uuid(),
+        id.uuid(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(found.into_iter().map(Into::into).collect())
 }

@@ -90,6 +90,7 @@ pub(crate) async fn launch_child(
         workspace_id: open.workspace_id.into(),
         name,
         operator_note: None,
+        initial_input_packet: None,
         parameters: body.parameters,
         metadata,
         config_overrides: body.config_overrides,

@@ -1,8 +1,8 @@
 //! Launching a run: its parameters are checked, it is frozen to a version, and its first steps begin.
 
 use protocol::{
-    CreateWorkflow, EntityType, ErrorCode, JsonObject, PlaybookStatus, ReasonCode, WorkflowBudget,
-    WorkflowDetail, WorkflowId,
+    ActivationId, CreateWorkflow, EntityType, ErrorCode, JsonObject, PlaybookStatus, ReasonCode,
+    WorkflowBudget, WorkflowDetail, WorkflowId,
 };
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::activations::{self, Wake};
 use crate::error::{Error, Refused};
 use crate::http::{Write, check_length};
 use crate::queue::{self, Limits, Run};
+use crate::steering::{self, Packet};
 use crate::{events, playbooks};
 
 /// Launches a run.
@@ -59,6 +60,10 @@ pub(super) async fn launch(
     let budget = body.budget.unwrap_or_default();
     let config_overrides = body.config_overrides.unwrap_or_default();
     let instruction_config = body.instruction_config.unwrap_or_default();
+    let request_id = body.request_id.as_deref();
+    let packet = body.initial_input_packet;
+    let packet = packet.map(|given| Packet::of_launch(given, request_id));
+    let packet = packet.transpose()?;
     let id = WorkflowId::new();
     let kind = match definition.graph() {
         Some(_) => "graph",
@@ -72,7 +77,7 @@ pub(super) async fn launch(
         kind,
         lifecycle: &version.lifecycle,
         name: &name,
-        request_id: body.request_id.as_deref(),
+        request_id,
         parameters: parameters.text(),
         input: &input,
         context: "{}",
@@ -97,7 +102,13 @@ pub(super) async fn launch(
         "parent_workflow_id": parent,
     });
     tell(write, id, "workflow.created", data).await?;
-    begin(write, id, &definition).await?;
+    let told = packet
+        .as_ref()
+        .map_or(json!({}), |packet| json!({ "input_packet": packet.told() }));
+    let activation = begin(write, id, &definition, told).await?;
+    if let Some(packet) = &packet {
+        steering::keep_packet(write, id, packet, activation).await?;
+    }
     read::detail(write.conn(), tenant, id, None).await
 }
 
@@ -169,12 +180,13 @@ pub(super) async fn make_parts(
 }
 
 /// Begins what a new run begins with: the first steps of a graph, or the first stage of other plans, whose
-/// orchestrator is woken.
+/// orchestrator is woken: what it is told of the launch is `told`.
 pub(super) async fn begin(
     write: &mut Write,
     id: WorkflowId,
     definition: &Definition,
-) -> Result<(), Error> {
+    told: Value,
+) -> Result<Option<ActivationId>, Error> {
     let tenant = write.caller().tenant();
     if definition.graph().is_none()
         && let Some(first) = definition.whole().stages.first()
@@ -187,11 +199,13 @@ pub(super) async fn begin(
         .tx()
         .count(metrics::counter!("stint_runs_launched_total"));
     engine::go_on(write.tx(), tenant, id).await?;
+    let mut queued = Vec::new();
     if definition.graph().is_none() {
-        let created = Wake::new("workflow.created", "the run was launched", json!({}));
-        activations::wake(write.tx(), tenant, id, &[created]).await?;
+        let created = Wake::new("workflow.created", "the run was launched", told);
+        queued = activations::wake(write.tx(), tenant, id, &[created]).await?;
     }
-    queue::settle(write.tx()).await
+    queue::settle(write.tx()).await?;
+    Ok(queued.into_iter().next())
 }
 
 /// Tells that the caller did something to a run.

@@ -19,6 +19,7 @@
 //! a deadlock.
 
 mod approve;
+mod budget;
 mod children;
 mod delete;
 pub mod engine;
@@ -36,6 +37,7 @@ mod why;
 
 pub use approve::expire_approvals;
 pub(crate) use approve::{cancel_step_of, decide_step};
+pub(crate) use budget::{Level, budget_of, level};
 pub(crate) use children::launch_child;
 pub(crate) use delete::{delete_of_playbooks, delete_of_workspace};
 pub use engine::{TaskChange, derive, tasks_moved};
@@ -43,10 +45,10 @@ pub use forget::forget_workflows;
 pub(crate) use read::{active_column_of, board_of, orchestration_of};
 pub use routes::routes;
 pub(crate) use stages::{
-    advance_stage, budget_of, callouts, complete_run, keep_orchestration, must_have_stage, not_yet,
+    advance_stage, callouts, complete_run, keep_orchestration, must_have_stage, not_yet,
 };
 pub(crate) use store::{
-    AskingStep, OpenRun, asking_steps, count_iteration, lock_open_run, lock_runs, lock_runs_of,
-    must_reach, step_of_item,
+    AskingStep, OpenRun, asking_steps, count_iteration, kept_orchestration, lock_open_run,
+    lock_runs, lock_runs_of, must_reach, step_of_item,
 };
 pub(crate) use why::explain_item;

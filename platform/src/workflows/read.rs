@@ -16,6 +16,8 @@ use crate::{playbooks, work_items};
 const STEPS_SHOWN: i64 = 200;
 /// Work items and tasks that a run is shown with.
 const PARTS_SHOWN: i64 = 100;
+/// Runs that it launched that a run is shown with.
+const CHILDREN_SHOWN: i64 = 100;
 /// Activations that a run is shown with.
 const ACTIVATIONS_SHOWN: i64 = 20;
 /// Work items that a board is shown with.
@@ -51,6 +53,9 @@ pub(super) async fn detail(
             activations::list(db, tenant, id, newest).await?
         }
     };
+    let parent = workflow.parent_workflow_id;
+    let workflow_relations =
+        store::relations(db, tenant, id, parent, workspaces, CHILDREN_SHOWN).await?;
     Ok(WorkflowDetail {
         workflow,
         workflow_stages,
@@ -58,6 +63,7 @@ pub(super) async fn detail(
         work_items,
         tasks,
         activations,
+        workflow_relations,
         is_truncated,
     })
 }

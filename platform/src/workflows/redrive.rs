@@ -102,7 +102,7 @@ pub(super) async fn redrive_workflow(
     let data =
         json!({ "redriven_by": new, "attempt_number": attempt_number, "reason": body.reason });
     tell(write, id, "workflow.redriven", data).await?;
-    begin(write, new, &definition).await?;
+    begin(write, new, &definition, json!({})).await?;
     Ok(Redriven {
         source_workflow_id: id,
         attempt_number,

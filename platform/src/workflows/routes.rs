@@ -4,17 +4,19 @@ use axum::extract::State;
 use http::StatusCode;
 use protocol::Scope::{Admin, Agent};
 use protocol::{
-    Bare, Board, BulkDeleteWorkflows, BulkDeletedWorkflows, ChainWorkflow, CreateWorkflow,
-    DecideStep, DeletedWorkflow, Envelope, Event, Page, RedriveWorkflow, Redriven, RunWhy, Stretch,
-    UpdateWorkflowSettings, Workflow, WorkflowDetail, WorkflowId, WorkflowSettings, WorkflowStage,
-    WorkflowState, WorkflowStep,
+    Bare, Board, BudgetReport, BulkDeleteWorkflows, BulkDeletedWorkflows, ChainWorkflow,
+    CreateWorkflow, DecideStep, DeletedWorkflow, Envelope, Event, Page, RedriveWorkflow, Redriven,
+    RunWhy, Stretch, UpdateWorkflowSettings, Workflow, WorkflowDetail, WorkflowId,
+    WorkflowSettings, WorkflowStage, WorkflowState, WorkflowStep,
 };
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{approve, children, delete, launch, read, redrive, settings, steer, store, why};
+use super::{
+    approve, budget, children, delete, launch, read, redrive, settings, steer, store, why,
+};
 use crate::app::App;
 use crate::error::Error;
 use crate::events::{self, RunEventQuery};
@@ -34,6 +36,7 @@ pub fn routes() -> Routes {
         .route(AtLeast(Admin), routes!(delete_workflow))
         .route(AtLeast(Agent), routes!(get_workflow_settings))
         .route(AtLeast(Admin), routes!(update_workflow_settings))
+        .route(AtLeast(Agent), routes!(get_workflow_budget))
         .route(AtLeast(Agent), routes!(get_workflow_board))
         .route(AtLeast(Agent), routes!(list_workflow_stages))
         .route(AtLeast(Agent), routes!(list_workflow_steps))
@@ -149,6 +152,19 @@ async fn bulk_delete_workflows(
         deleted_workflow_ids: deleted,
     };
     write.commit(StatusCode::OK, answer).await
+}
+
+/// Tells what a run has used, and may use.
+#[utoipa::path(get, path = "/api/v1/workflows/{workflow_id}/budget", responses((status = 200, body = Envelope<BudgetReport>)))]
+async fn get_workflow_budget(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<WorkflowId>,
+) -> Result<Reply<BudgetReport>, Error> {
+    let mut db = app.db.reader().await?;
+    let workspaces = caller.workspace_filter();
+    store::must_reach(&mut db, caller.tenant(), id, workspaces.as_deref()).await?;
+    Reply::ok(budget::budget_of(&mut db, caller.tenant(), id).await?)
 }
 
 /// Reads the settings of a run.

@@ -1,8 +1,8 @@
 //! Going from stage to stage, and ending a run, at the word of its orchestrator.
 
 use protocol::{
-    AdvanceStage, AdvancedStage, BudgetReport, CompleteWorkflow, CompletionCallouts, ErrorCode,
-    GateStatus, NotYetReason, StageStatus, TenantId, Workflow, WorkflowId, WorkflowStage,
+    AdvanceStage, AdvancedStage, CompleteWorkflow, CompletionCallouts, ErrorCode, GateStatus,
+    NotYetReason, StageStatus, TenantId, Workflow, WorkflowId, WorkflowStage,
 };
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -169,35 +169,6 @@ pub(crate) fn callouts(
     callouts.unresolved_advisory_items.extend(unresolved);
     callouts.completion_notes = notes.or(callouts.completion_notes);
     Some(callouts)
-}
-
-/// What a run has used, and may use.
-///
-/// # Errors
-/// 404.
-pub(crate) async fn budget_of(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    run: WorkflowId,
-) -> Result<BudgetReport, Error> {
-    let used = store::used(db, tenant, run).await?;
-    let remaining = used
-        .max_duration_minutes
-        .map(|limit| f64::from(limit) - used.elapsed_minutes);
-    let is_exceeded = remaining.is_some_and(|minutes| minutes < 0.0);
-    Ok(BudgetReport {
-        tokens_limit: used.token_budget,
-        cost_limit_usd: used.cost_cap_usd,
-        duration_limit_minutes: used.max_duration_minutes,
-        elapsed_minutes: used.elapsed_minutes,
-        time_remaining_minutes: remaining.map(|minutes| minutes.max(0.0)),
-        task_count: used.tasks,
-        orchestrator_activations: used.activations,
-        exceeded_dimensions: is_exceeded
-            .then(|| "duration".to_owned())
-            .into_iter()
-            .collect(),
-    })
 }
 
 /// A stage of a planned run that a gate can be asked for.

@@ -1,7 +1,8 @@
 //! What a workspace remembers: values under keys, limited as a whole.
 
 use protocol::{
-    ErrorCode, MemoryAction, ReasonCode, RememberInWorkspace, TenantId, Workspace, WorkspaceId,
+    ErrorCode, Json, JsonObject, MemoryAction, MemoryChanged, ReasonCode, RememberInWorkspace,
+    TenantId, WorkItemId, Workspace, WorkspaceId,
 };
 use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
@@ -12,6 +13,8 @@ use crate::error::{Error, Refused};
 use crate::http::{Write, check_length, refuse_secrets};
 use crate::work_items::{self, NewMemoryChange};
 
+/// Values that one request may remember.
+const UPDATES_MAX: usize = 100;
 /// Characters of a key.
 const KEY_CHARS_MAX: usize = 255;
 /// Bytes of a value that the history of a work item keeps; of larger ones it keeps the size.
@@ -56,6 +59,52 @@ pub(crate) async fn remember(
     tell(write.tx(), &caller, "workspace.memory_updated", id, data).await?;
     let changed = store::read(write.conn(), caller.tenant(), id).await?;
     changed.ok_or_else(|| no_such_workspace(id))
+}
+
+/// Values to remember: one by `key` and `value`, or several as `updates`.
+pub(crate) struct Updates {
+    pub(crate) key: Option<String>,
+    pub(crate) value: Option<Json>,
+    pub(crate) updates: Option<JsonObject>,
+    /// In whose name.
+    pub(crate) work_item: Option<WorkItemId>,
+}
+
+/// Remembers one value, or several, all of them or none.
+///
+/// # Errors
+/// 400 for none, for both, or for too many; those of [`remember`].
+pub(crate) async fn remember_several(
+    write: &mut Write,
+    id: WorkspaceId,
+    wanted: Updates,
+) -> Result<MemoryChanged, Error> {
+    let mut entries = Vec::new();
+    match (wanted.key, wanted.value, wanted.updates) {
+        (Some(key), Some(value), None) => entries.push((key, value)),
+        (None, None, Some(updates)) => {
+            for (key, value) in updates.members() {
+                entries.push((key, Json::of(&value)?));
+            }
+        }
+        _ => return Err(Error::invalid("give key and value, or updates")),
+    }
+    if !(1..=UPDATES_MAX).contains(&entries.len()) {
+        let message = format!("must have 1 to {UPDATES_MAX} members");
+        return Err(Error::field("updates", message));
+    }
+    let mut keys = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        keys.push(key.clone());
+        let one = RememberInWorkspace {
+            key,
+            value,
+            work_item_id: wanted.work_item,
+            request_id: None,
+        };
+        remember(write, id, &one).await?;
+    }
+    Ok(MemoryChanged { keys })
 }
 
 /// Forgets the value under a key.

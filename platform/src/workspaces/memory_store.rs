@@ -2,6 +2,7 @@
 
 use protocol::{Json, MemoryEntry, TenantId, WorkItemId, WorkspaceId};
 use sqlx::PgConnection;
+use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -78,13 +79,34 @@ pub(super) async fn memory_bytes(
     .await
 }
 
+struct Row {
+    key: String,
+    value: String,
+    size_bytes: i32,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<Row> for MemoryEntry {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
+            key: row.key,
+            value: Json::from_text(row.value)?,
+            size_bytes: row.size_bytes,
+            updated_at: row.updated_at.into(),
+        })
+    }
+}
+
 /// What is remembered in the name of a work item, by key.
 pub(crate) async fn entries_of_item(
     db: &mut PgConnection,
     tenant: TenantId,
     item: WorkItemId,
 ) -> Result<Vec<MemoryEntry>, Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"select key, value::text as "value!", size_bytes, updated_at
            from workspace_memory
            where tenant_id = $1 and work_item_id = $2
@@ -94,14 +116,30 @@ pub(crate) async fn entries_of_item(
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(MemoryEntry {
-                key: row.key,
-                value: Json::from_text(row.value)?,
-                size_bytes: row.size_bytes,
-                updated_at: row.updated_at.into(),
-            })
-        })
-        .collect()
+    rows.into_iter().map(MemoryEntry::try_from).collect()
+}
+
+/// What a workspace remembers under these keys, or with this text in a key or a value; by key.
+pub(super) async fn entries_of(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    id: WorkspaceId,
+    keys: Option<&[String]>,
+    text: Option<&str>,
+) -> Result<Vec<MemoryEntry>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select key, value::text as "value!", size_bytes, updated_at
+           from workspace_memory
+           where tenant_id = $1 and workspace_id = $2 and ($3::text[] is null or key = any($3))
+             and ($4::text is null or position(lower($4) in lower(key)) > 0 or position(lower($4) in lower(value::text)) > 0)
+           order by key"#,
+        tenant.uuid(),
+        id.uuid(),
+        keys as Option<&[String]>,
+        text,
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(MemoryEntry::try_from).collect()
 }

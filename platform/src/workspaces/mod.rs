@@ -12,10 +12,12 @@ mod memory_store;
 mod routes;
 mod settings;
 mod store;
+mod task_routes;
 
-pub(crate) use memory::{forget, remember};
+pub(crate) use memory::{Updates, forget, remember_several};
 pub(crate) use memory_store::entries_of_item;
 pub use routes::routes;
+pub use task_routes::task_routes;
 
 use protocol::{EntityType, JsonObject, WorkspaceId};
 use serde_json::Value;

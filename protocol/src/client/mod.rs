@@ -9,11 +9,15 @@
 mod activations;
 mod agents;
 mod approvals;
+mod briefs;
 mod error;
 mod events;
 mod gates;
+mod handoffs;
 mod keys;
 mod logs;
+mod messages;
+mod metering;
 mod orchestrator;
 mod people;
 mod playbooks;

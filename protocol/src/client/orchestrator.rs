@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 use super::{Client, Result, data};
 use crate::{
     Activation, AdvanceStage, AdvancedStage, ApproveOutput, ApproveTask, Bare, BudgetReport,
-    CancelTask, CheckpointActivation, CompleteWorkItem, CompleteWorkflow, CreateWorkItem,
-    EscalateToHuman, Guided, LaunchChild, MemoryChanged, NoteContinuity, OrchestrationState,
-    PlanTask, ReassignTask, RememberForRun, ReopenWorkItem, ReplaceInput, RequestChanges,
-    RequestGate, RetryTask, StageGate, Task, TaskId, UpdateWorkItem, WorkItem, WorkItemId,
+    CancelTask, CheckpointActivation, CompleteWorkItem, CompleteWorkflow, CorrectBrief,
+    CreateWorkItem, EscalateToHuman, Guided, LaunchChild, MemoryChanged, NoteContinuity,
+    OrchestrationState, PlanTask, ReassignTask, RememberForRun, ReopenWorkItem, ReplaceInput,
+    RequestChanges, RequestGate, RetryTask, SendMessage, StageGate, Task, TaskHandoff, TaskId,
+    TaskMessage, UpdateWorkItem, WaivePreferredStep, WorkItem, WorkItemContinuity, WorkItemId,
     Workflow, WorkflowDetail,
 };
 
@@ -108,6 +109,11 @@ impl Steering {
         self.send("activation-finish", body).await
     }
 
+    /// Reads what the orchestrator keeps from one activation to the next.
+    pub async fn get_run_continuity(&self) -> Result<OrchestrationState> {
+        data(self.client.get(&self.path("continuity"))).await
+    }
+
     /// Says who is expected to do what next.
     pub async fn note_continuity(
         &self,
@@ -160,6 +166,34 @@ impl Steering {
         self.send(&rest, reopen).await
     }
 
+    /// Goes on without a step that would have been preferred.
+    pub async fn waive_preferred_step(
+        &self,
+        id: WorkItemId,
+        waive: &WaivePreferredStep,
+    ) -> Result<Guided<WorkItem>> {
+        let rest = format!("work-items/{id}/waive-preferred-step");
+        self.send(&rest, waive).await
+    }
+
+    /// Tells how a work item goes on.
+    pub async fn get_work_item_continuity(&self, id: WorkItemId) -> Result<WorkItemContinuity> {
+        let path = self.path(&format!("work-items/{id}/continuity"));
+        data(self.client.get(&path)).await
+    }
+
+    /// Lists what the tasks of a work item left.
+    pub async fn list_managed_handoffs(&self, id: WorkItemId) -> Result<Vec<TaskHandoff>> {
+        let path = self.path(&format!("work-items/{id}/handoffs"));
+        data(self.client.get(&path)).await
+    }
+
+    /// Reads what a task of a work item left last.
+    pub async fn get_latest_managed_handoff(&self, id: WorkItemId) -> Result<Option<TaskHandoff>> {
+        let path = self.path(&format!("work-items/{id}/handoffs/latest"));
+        data(self.client.get(&path)).await
+    }
+
     /// Launches a run that belongs to this one.
     pub async fn launch_child(&self, child: &LaunchChild) -> Result<Guided<WorkflowDetail>> {
         self.send("workflows", child).await
@@ -183,6 +217,15 @@ impl Steering {
     ) -> Result<Guided<Task>> {
         let path = self.path(&format!("tasks/{id}/input"));
         self.change(self.client.patch(&path, input)).await
+    }
+
+    /// Says something to whoever holds a task.
+    pub async fn message_managed_task(
+        &self,
+        id: TaskId,
+        message: &SendMessage,
+    ) -> Result<Guided<TaskMessage>> {
+        self.send(&format!("tasks/{id}/message"), message).await
     }
 
     /// Lets a task run that waits for approval.
@@ -224,6 +267,26 @@ impl Steering {
         cancel: &CancelTask,
     ) -> Result<Guided<Task>> {
         self.send(&format!("tasks/{id}/cancel"), cancel).await
+    }
+
+    /// Runs a task again, with another input.
+    pub async fn rerun_managed_task(
+        &self,
+        id: TaskId,
+        correct: &CorrectBrief,
+    ) -> Result<Guided<Task>> {
+        let rest = format!("tasks/{id}/rerun-with-corrected-brief");
+        self.send(&rest, correct).await
+    }
+
+    /// Gives a task whose owner is gone to somebody else.
+    pub async fn replace_stale_owner(
+        &self,
+        id: TaskId,
+        reassign: &ReassignTask,
+    ) -> Result<Guided<Task>> {
+        let rest = format!("tasks/{id}/reattach-or-replace-stale-owner");
+        self.send(&rest, reassign).await
     }
 
     /// Says who may take a task.

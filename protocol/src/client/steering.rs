@@ -1,9 +1,10 @@
 //! Steering: what operators tell orchestrators.
 
-use super::{Client, Result, data};
+use super::{Client, Filters, Result, data, whole};
 use crate::{
-    SteerWorkflow, SteeringMessage, SteeringRecorded, SteeringSession, SteeringSessionId,
-    WorkflowId,
+    AddInputPacket, InputPacket, InputPacketId, Intervention, InterventionId, Page,
+    RecordIntervention, SteerWorkflow, SteeringMessage, SteeringRecorded, SteeringSession,
+    SteeringSessionId, WorkflowId,
 };
 
 impl Client {
@@ -30,5 +31,63 @@ impl Client {
     ) -> Result<Vec<SteeringMessage>> {
         let path = format!("/api/v1/workflows/{run}/steering-sessions/{session}/messages");
         data(self.get(&path)).await
+    }
+
+    /// Records that an operator has done something about a run.
+    pub async fn record_intervention(
+        &self,
+        run: WorkflowId,
+        intervention: &RecordIntervention,
+    ) -> Result<Intervention> {
+        let path = format!("/api/v1/workflows/{run}/interventions");
+        data(self.post(&path, intervention)).await
+    }
+
+    /// Lists what operators have done about a run.
+    pub async fn list_interventions(
+        &self,
+        run: WorkflowId,
+        filters: Filters<'_>,
+    ) -> Result<Page<Intervention>> {
+        let path = format!("/api/v1/workflows/{run}/interventions");
+        whole(self.get(&path).query(filters)).await
+    }
+
+    /// Reads an intervention.
+    pub async fn get_intervention(
+        &self,
+        run: WorkflowId,
+        id: InterventionId,
+    ) -> Result<Intervention> {
+        data(self.get(&format!("/api/v1/workflows/{run}/interventions/{id}"))).await
+    }
+
+    /// Gives a run something more to work with.
+    pub async fn add_input_packet(
+        &self,
+        run: WorkflowId,
+        packet: &AddInputPacket,
+    ) -> Result<InputPacket> {
+        let path = format!("/api/v1/workflows/{run}/input-packets");
+        data(self.post(&path, packet)).await
+    }
+
+    /// Lists what a run was given to work with.
+    pub async fn list_input_packets(
+        &self,
+        run: WorkflowId,
+        filters: Filters<'_>,
+    ) -> Result<Page<InputPacket>> {
+        let path = format!("/api/v1/workflows/{run}/input-packets");
+        whole(self.get(&path).query(filters)).await
+    }
+
+    /// Reads an input packet.
+    pub async fn get_input_packet(
+        &self,
+        run: WorkflowId,
+        id: InputPacketId,
+    ) -> Result<InputPacket> {
+        data(self.get(&format!("/api/v1/workflows/{run}/input-packets/{id}"))).await
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{Client, Filters, Result, data, whole};
 use crate::{
-    Bare, Board, BulkDeleteWorkflows, BulkDeletedWorkflows, ChainWorkflow, CreateWorkflow,
-    DecideStep, DeletedWorkflow, Event, Page, RedriveWorkflow, Redriven, RunWhy, Stretch,
-    UpdateWorkflowSettings, Workflow, WorkflowDetail, WorkflowId, WorkflowSettings, WorkflowStage,
-    WorkflowStep,
+    Bare, Board, BudgetReport, BulkDeleteWorkflows, BulkDeletedWorkflows, ChainWorkflow,
+    CreateWorkflow, DecideStep, DeletedWorkflow, Event, Page, RedriveWorkflow, Redriven, RunWhy,
+    Stretch, UpdateWorkflowSettings, Workflow, WorkflowDetail, WorkflowId, WorkflowSettings,
+    WorkflowStage, WorkflowStep,
 };
 
 impl Client {
@@ -35,6 +35,11 @@ impl Client {
         wanted: &BulkDeleteWorkflows,
     ) -> Result<BulkDeletedWorkflows> {
         data(self.post("/api/v1/workflows/bulk-delete", wanted)).await
+    }
+
+    /// Tells what a run has used, and may use.
+    pub async fn get_workflow_budget(&self, id: WorkflowId) -> Result<BudgetReport> {
+        data(self.get(&format!("/api/v1/workflows/{id}/budget"))).await
     }
 
     /// Reads the settings of a run.

@@ -2,8 +2,8 @@
 
 use super::{Client, Filters, Result, data, done, whole};
 use crate::{
-    CreateWorkspace, Page, RememberInWorkspace, UpdateWorkspace, Workspace, WorkspaceDeleteImpact,
-    WorkspaceId,
+    CreateWorkspace, MemoryChanged, Page, RememberForTask, RememberInWorkspace, TaskId, TaskMemory,
+    UpdateWorkspace, Workspace, WorkspaceDeleteImpact, WorkspaceId,
 };
 
 impl Client {
@@ -57,5 +57,26 @@ impl Client {
     /// Makes a workspace forget the value under a key.
     pub async fn forget_in_workspace(&self, id: WorkspaceId, key: &str) -> Result<Workspace> {
         data(self.delete(&format!("/api/v1/workspaces/{id}/memory/{key}"))).await
+    }
+
+    /// Reads what the workspace of a task remembers; filtered by `key` or `keys`.
+    pub async fn get_task_memory(&self, task: TaskId, filters: Filters<'_>) -> Result<TaskMemory> {
+        let path = format!("/api/v1/tasks/{task}/memory");
+        data(self.get(&path).query(filters)).await
+    }
+
+    /// Looks for values that the workspace of a task remembers, by a part of the key or of the value.
+    pub async fn search_task_memory(&self, task: TaskId, text: &str) -> Result<TaskMemory> {
+        let path = format!("/api/v1/tasks/{task}/memory/search");
+        data(self.get(&path).query(&[("q", text)])).await
+    }
+
+    /// Remembers values in the workspace of a task that this client holds.
+    pub async fn remember_for_task(
+        &self,
+        task: TaskId,
+        wanted: &RememberForTask,
+    ) -> Result<MemoryChanged> {
+        data(self.patch(&format!("/api/v1/tasks/{task}/memory"), wanted)).await
     }
 }

@@ -1,8 +1,8 @@
 //! What is remembered in the name of a work item.
 
 use serde_json::{Value, json};
-use stint_protocol::{MemoryAction, RememberInWorkspace, WorkItemId};
-use stint_tests::{TestPlatform, json as exactly, status_of, test};
+use stint_protocol::{MemoryAction, ReasonCode, RememberForTask, RememberInWorkspace, WorkItemId};
+use stint_tests::{TestPlatform, json as exactly, new_task, refused_because, status_of, test};
 
 use super::{make, orchestrated};
 
@@ -121,5 +121,60 @@ fn a_work_item_keeps_the_last_changes_of_its_memory() {
             .await
             .expect("a count");
         assert_eq!(kept, 500);
+    });
+}
+
+#[test]
+fn whoever_holds_a_task_reads_searches_and_fills_the_memory_of_its_workspace() {
+    test(async |t| {
+        let run = orchestrated(t).await;
+        let item = make(t, run, "One").await;
+        remember(t, "of all", json!("The Colour is grey"), None).await;
+        remember(t, "shape", json!({ "round": true }), None).await;
+        let mut part = new_task("part");
+        part.work_item_id = Some(item.id);
+        t.admin().create_task(&part).await.unwrap();
+        let holder = t.worker("holder").await;
+        let other = t.worker("other").await;
+        let task = holder.begin().await;
+        let fill = |wanted: Value| {
+            let wanted: RememberForTask = serde_json::from_value(wanted).unwrap();
+            let (client, id) = (holder.agent.clone(), task.id);
+            async move { client.remember_for_task(id, &wanted).await }
+        };
+        let changed = fill(json!({ "attempt": 1, "key": "colour", "value": "blue" })).await;
+        assert_eq!(changed.unwrap().keys, ["colour"]);
+        let several = json!({ "attempt": 1, "updates": { "a": 1, "b": [2] } });
+        assert_eq!(fill(several).await.unwrap().keys, ["a", "b"]);
+        let neither = fill(json!({ "attempt": 1, "key": "x" })).await;
+        assert_eq!(status_of(neither), 400);
+
+        let keys = async |filters: &[(&str, &str)]| {
+            let memory = holder.agent.get_task_memory(task.id, filters).await;
+            let entries = memory.expect("its memory").entries;
+            Vec::from_iter(entries.into_iter().map(|entry| entry.key))
+        };
+        assert_eq!(keys(&[]).await, ["a", "b", "colour", "of all", "shape"]);
+        assert_eq!(keys(&[("key", "of all")]).await, ["of all"]);
+        assert_eq!(keys(&[("keys", "shape,b,none")]).await, ["b", "shape"]);
+        let found = holder.worker.search_task_memory(task.id, "COLOUR").await;
+        let found = found.expect("its worker may look").entries;
+        let found: Vec<&str> = found.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(found, ["colour", "of all"], "in keys and in values");
+        // It was remembered in the name of the work item.
+        let of_item = t.admin().get_work_item_memory(run, item.id).await.unwrap();
+        assert_eq!(of_item.entries.len(), 3);
+
+        let foreign = other.agent.get_task_memory(task.id, &[]).await;
+        refused_because(foreign, ReasonCode::OtherIdentity);
+        t.lose_lease(task.id).await;
+        let late = fill(json!({ "attempt": 1, "key": "late", "value": 1 })).await;
+        refused_because(late, ReasonCode::LeaseLost);
+        let task = other.begin().await;
+        let stale = fill(json!({ "attempt": task.attempt, "key": "late", "value": 1 })).await;
+        refused_because(stale, ReasonCode::NotHolder);
+        let nowhere = t.create("nowhere").await;
+        let memory = t.admin().get_task_memory(nowhere.id, &[]).await;
+        assert_eq!(status_of(memory), 400);
     });
 }

@@ -23,6 +23,7 @@ fn item(title: &str) -> CreateWorkItem {
         owner_role: None,
         priority: None,
         notes: None,
+        initial_input_packet: None,
         metadata: None,
         request_id: None,
     }

@@ -140,6 +140,7 @@ pub(crate) async fn launch(
         workspace_id: workspace.id,
         name: name.chars().take(255).collect(),
         operator_note: None,
+        initial_input_packet: None,
         parameters: Some(serde_json::from_value(parameters)?),
         metadata: None,
         config_overrides: None,

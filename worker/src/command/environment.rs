@@ -49,6 +49,7 @@ impl CommandHandler {
         }
         environment.insert("STINT_TASK_INPUT_FILE".into(), folder.input_file().into());
         environment.insert("STINT_OUTPUT_FILE".into(), folder.output_file().into());
+        environment.insert("STINT_MESSAGES_FILE".into(), folder.messages_file().into());
         environment
     }
 }

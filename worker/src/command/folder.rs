@@ -4,20 +4,29 @@
 //! <work_dir>/<task>-<attempt>/
 //!   input.json   the task's input
 //!   output.json  where the command may write its output
+//!   messages.jsonl  what is said to the attempt, a line each
 //!   work/        where the command runs; empty at first
 //! ```
 
+use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use stint_protocol::ClaimedTask;
+use stint_protocol::{ClaimedTask, PendingMessage};
 use tokio::task::spawn_blocking;
 use tracing::warn;
+
+/// The name of the file with the messages.
+const MESSAGES: &str = "messages.jsonl";
 
 /// A folder for one attempt. Removed at the end, also when the attempt is dropped.
 pub(super) struct Folder {
     path: PathBuf,
     stays: bool,
+    /// Kept open: whatever the command puts in its place is not written to.
+    messages: Option<Arc<File>>,
 }
 
 impl Folder {
@@ -30,9 +39,13 @@ impl Folder {
         let work_dir = std::path::absolute(work_dir)?;
         let path = work_dir.join(format!("{}-{}", task.id, task.attempt));
         let input = task.input.text().to_owned();
-        let folder = Self { path, stays };
+        let mut folder = Self {
+            path,
+            stays,
+            messages: None,
+        };
         let path = folder.path.clone();
-        in_background(move || {
+        let messages = in_background(move || {
             if path.exists() {
                 std::fs::remove_dir_all(&path)?;
             }
@@ -40,9 +53,11 @@ impl Folder {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o700);
             builder.create(path.join("work"))?;
-            std::fs::write(path.join("input.json"), input)
+            std::fs::write(path.join("input.json"), input)?;
+            File::create(path.join(MESSAGES))
         })
         .await?;
+        folder.messages = Some(Arc::new(messages));
         Ok(folder)
     }
 
@@ -56,6 +71,22 @@ impl Folder {
 
     pub(super) fn output_file(&self) -> PathBuf {
         self.path.join("output.json")
+    }
+
+    pub(super) fn messages_file(&self) -> PathBuf {
+        self.path.join(MESSAGES)
+    }
+
+    /// Writes a message where the command looks for it.
+    pub(super) async fn add_message(&self, message: &PendingMessage) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        let file = self.messages.clone();
+        in_background(move || match file.as_deref() {
+            Some(mut file) => file.write_all(&line),
+            None => Ok(()),
+        })
+        .await
     }
 
     /// Removes the folder, unless it is to stay.
@@ -80,8 +111,8 @@ impl Drop for Folder {
     }
 }
 
-async fn in_background(
-    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
-) -> std::io::Result<()> {
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
     spawn_blocking(work).await.map_err(std::io::Error::other)?
 }

@@ -3,7 +3,8 @@
 //! The command is given the claimed task as JSON on stdin and some of it in its environment, and
 //! works in a clean folder of its own. What it prints becomes log lines; its output is the file
 //! named by `STINT_OUTPUT_FILE`, or else the last line of stdout that is JSON. Its exit code tells
-//! how it ended. Nothing of its process group outlives the attempt.
+//! how it ended. What orchestrators and operators say to it meanwhile is added to the file named by
+//! `STINT_MESSAGES_FILE`, a line of JSON each. Nothing of its process group outlives the attempt.
 
 mod environment;
 mod folder;
@@ -21,10 +22,11 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use secrecy::SecretString;
-use stint_protocol::Json;
+use stint_protocol::{Json, PendingMessage};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::handler::{Failure, Handler, HandlerFuture, HandlerResult, TaskRun};
 
@@ -118,10 +120,15 @@ impl CommandHandler {
             };
             tokio::pin!(talk);
             let mut has_talked = false;
+            let mut is_told = true;
             let status = loop {
                 tokio::select! {
                     status = process.wait() => break Some(status?),
                     () = &mut talk, if !has_talked => has_talked = true,
+                    message = run.next_message(), if is_told => match message {
+                        Some(message) => write_message(folder, &message).await,
+                        None => is_told = false,
+                    },
                     () = run.stopped() => break None,
                 }
             };
@@ -186,6 +193,13 @@ impl CommandHandler {
                 None => Ok(Json::of(&())?),
             },
         }
+    }
+}
+
+/// Writes a message for the command to find. One that cannot be written is in the log of the worker alone.
+async fn write_message(folder: &Folder, message: &PendingMessage) {
+    if let Err(error) = folder.add_message(message).await {
+        warn!(%error, task.id = %message.task_id, "a message could not be written to the file of the attempt");
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use secrecy::SecretString;
 use stint_protocol::ClaimedTask;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -19,6 +20,7 @@ struct Bench {
     mask: Mask,
     task: ClaimedTask,
     stopped: CancellationToken,
+    messages: Vec<PendingMessage>,
     folder: tempfile::TempDir,
 }
 
@@ -41,6 +43,7 @@ fn bench(script: &str) -> Bench {
         mask: Mask::default(),
         task: claimed_task(),
         stopped: CancellationToken::new(),
+        messages: Vec::new(),
         folder,
     }
 }
@@ -48,12 +51,17 @@ fn bench(script: &str) -> Bench {
 impl Bench {
     async fn run(&self) -> (HandlerResult, Vec<(Stream, String)>) {
         let (logs, mut lines): (_, Lines) = sink(&self.mask);
+        let (sender, messages) = mpsc::unbounded_channel();
+        for message in &self.messages {
+            sender.send(message.clone()).unwrap();
+        }
         let run = TaskRun {
             task: self.task.clone(),
             client: nowhere(),
             logs,
             progress: Progress::default(),
             stopped: self.stopped.clone(),
+            messages: Mutex::new(messages),
         };
         let result = Arc::new(self.handler.clone()).run(run).await;
         (result, lines.take())
@@ -89,6 +97,26 @@ async fn ends_soon(pid: &str) -> bool {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     true
+}
+
+#[tokio::test]
+async fn messages_are_lines_of_a_file_which_the_command_can_wait_for() {
+    let wait = "until [ \"$(wc -l < $STINT_MESSAGES_FILE)\" -eq 2 ]; do sleep 0.01; done";
+    let mut bench = bench(&format!("{wait}; cat $STINT_MESSAGES_FILE"));
+    bench.messages = [(1, "slower"), (2, "faster")]
+        .map(|(seq, words)| PendingMessage {
+            id: stint_protocol::MessageId::new(),
+            task_id: bench.task.id,
+            attempt: 1,
+            seq,
+            message: words.to_owned(),
+            urgency: stint_protocol::Urgency::Important,
+            sent_at: bench.task.created_at,
+        })
+        .to_vec();
+    let (result, lines) = bench.run().await;
+    assert_eq!(result.unwrap().value()["message"], "faster");
+    assert!(lines[0].1.contains("slower"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 mod read;
 mod write;
 
-pub(crate) use read::{ActivationFilter, batch_of_task, event_count, list, open_batch};
+pub(crate) use read::{
+    ActivationFilter, batch_of_task, event_count, list, open_batch, task_of_batch,
+};
 pub(super) use read::{events_of, find};
 pub(super) use write::*;

@@ -296,3 +296,24 @@ pub(crate) async fn batch_of_task(
     let open = open_batch(db, tenant, run).await?;
     Ok(open.filter(|batch| batch.task_id == task.uuid() && batch.state == "processing"))
 }
+
+/// The task that the orchestrator of a run was given last for a batch, if this is one.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn task_of_batch(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+    batch: Uuid,
+) -> Result<Option<TaskId>, Error> {
+    let found = sqlx::query_scalar!(
+        "select task_id from activation_batches where tenant_id = $1 and workflow_id = $2 and id = $3",
+        tenant.uuid(),
+        run.uuid(),
+        batch,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.map(Into::into))
+}

@@ -2,12 +2,14 @@
 
 mod orchestrate;
 mod read;
+mod relations;
 mod steer;
 mod write;
 
-pub(crate) use orchestrate::count_iteration;
 pub(super) use orchestrate::*;
+pub(crate) use orchestrate::{count_iteration, kept_orchestration};
 pub(super) use read::*;
+pub(super) use relations::*;
 pub(super) use steer::*;
 pub(crate) use steer::{AskingStep, asking_steps, step_of_item};
 pub(super) use write::*;

@@ -179,12 +179,33 @@ pub(in crate::workflows) async fn keep(
     .await?)
 }
 
+/// What the orchestrator of a run keeps, as JSON text.
+///
+/// # Errors
+/// 404.
+pub(crate) async fn kept_orchestration(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+) -> Result<String, Error> {
+    let found = sqlx::query_scalar!(
+        r#"select orchestration_state::text as "state!" from workflows where tenant_id = $1 and id = $2"#,
+        tenant.uuid(),
+        run.uuid(),
+    )
+    .fetch_optional(db)
+    .await?;
+    found.ok_or_else(|| Error::not_found("workflow", run))
+}
+
 /// What a run has used, and may use.
 pub(in crate::workflows) struct Used {
     pub(in crate::workflows) token_budget: Option<i64>,
     pub(in crate::workflows) cost_cap_usd: Option<f64>,
     pub(in crate::workflows) max_duration_minutes: Option<i32>,
     pub(in crate::workflows) elapsed_minutes: f64,
+    pub(in crate::workflows) tokens: i64,
+    pub(in crate::workflows) cost_usd: f64,
     pub(in crate::workflows) tasks: i64,
     pub(in crate::workflows) activations: i64,
 }
@@ -201,8 +222,10 @@ pub(in crate::workflows) async fn used(
                   (extract(epoch from coalesce(w.completed_at, clock_timestamp()) - w.created_at) / 60)::float8 as "elapsed_minutes!",
                   (select count(*) from tasks t
                    where t.tenant_id = $1 and t.workflow_id = $2 and not t.is_orchestrator_task) as "tasks!",
-                  (select count(*) from activation_batches b where b.tenant_id = $1 and b.workflow_id = $2) as "activations!"
+                  (select count(*) from activation_batches b where b.tenant_id = $1 and b.workflow_id = $2) as "activations!",
+                  coalesce(m.tokens, 0) as "tokens!", coalesce(m.cost_usd, 0) as "cost_usd!"
            from workflows w
+           left join metering_totals m on m.tenant_id = $1 and m.workflow_id = w.id
            where w.tenant_id = $1 and w.id = $2"#,
         tenant.uuid(),
         run.uuid(),

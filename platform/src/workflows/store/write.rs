@@ -245,6 +245,7 @@ pub(crate) struct OpenRun {
     pub(crate) id: Uuid,
     pub(crate) state: String,
     pub(crate) kind: String,
+    pub(crate) lifecycle: String,
     pub(crate) playbook_id: Uuid,
     pub(crate) workspace_id: Uuid,
     pub(crate) name: String,
@@ -265,7 +266,7 @@ pub(crate) async fn lock_open_run(
 ) -> Result<OpenRun, Error> {
     let found = sqlx::query_as!(
         OpenRun,
-        r#"select id, state, kind, playbook_id, workspace_id, name, closed_at is not null as "is_closed!", settings_revision
+        r#"select id, state, kind, lifecycle, playbook_id, workspace_id, name, closed_at is not null as "is_closed!", settings_revision
            from workflows
            where tenant_id = $1 and id = $2 and ($3::uuid[] is null or workspace_id = any($3))
            for no key update"#,

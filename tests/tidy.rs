@@ -23,8 +23,11 @@ const SQL_ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("platform/src/db/bus.rs", "NOTIFY and LISTEN touch no table"),
     ("platform/src/db/keeper/mod.rs", "makes the database"),
+    (
+        "platform/src/db/lanes.rs",
+        "lets a connection plan anew, and asks whether it still lives",
+    ),
     ("platform/src/db/migrate.rs", "makes the schema"),
-    ("platform/src/db/pools.rs", "lets a connection plan anew"),
     (
         "platform/src/db/silence.rs",
         "asks whether the server is there, and touches no table",

@@ -32,6 +32,7 @@ use crate::error::{Error, is_connection_failure};
 const INTERNAL_CONNECTIONS: u32 = 7;
 /// Asks whether the database is there.
 const LOOK_OUT_CONNECTIONS: u32 = 1;
+
 /// The pools of one replica.
 #[derive(Clone)]
 pub struct Pools(Arc<Inner>);

@@ -10,13 +10,11 @@ use anyhow::Context;
 use axum::extract::Request;
 use axum::response::Response;
 use axum::{Router, ServiceExt};
-use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
-use utoipa::openapi::OpenApi;
 
 use crate::config::Config;
 use crate::db::bus::{self, Outgoing};
@@ -70,10 +68,6 @@ pub struct Parts {
     pub log_tails: Tails,
     /// How the loops are doing.
     pub loops: Loops,
-    /// The description of the API, as `/openapi.json` serves it.
-    pub description: OpenApi,
-    /// The same as text.
-    pub description_text: Bytes,
     /// The numbers about fleets that were read last.
     pub gauges: FleetGauges,
     /// Cancelled when the platform shuts down.
@@ -150,7 +144,6 @@ impl Platform {
         crate::system::install_metrics();
         let (bus, outgoing) = Bus::new();
         let (lanes, exits) = Lanes::new(&config.limits);
-        let description = crate::http::describe_all(route_tables());
         let app = App(Arc::new(Parts {
             rates: Rates::new(&config.limits),
             event_tails: Tails::new(config.limits.streams_max),
@@ -165,11 +158,6 @@ impl Platform {
             hints: Hints::default(),
             holders: Holders::default(),
             loops: Loops::new(),
-            description_text: description
-                .to_json()
-                .expect("a description is plain data")
-                .into(),
-            description,
             gauges: FleetGauges::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),

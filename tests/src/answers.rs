@@ -18,7 +18,6 @@ use axum::response::Response;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
 use serde_json::{Value, json};
-use stint_platform::app::App;
 use stint_protocol::ErrorCode;
 
 use crate::document::{Document, Operation};
@@ -34,8 +33,8 @@ pub(crate) struct Misfits(Arc<Mutex<Vec<String>>>);
 
 impl Misfits {
     /// Puts the layer around the routes of a replica.
-    pub(crate) fn watch(&self, app: &App, routes: Router) -> Router {
-        let declared = Declared::by(app);
+    pub(crate) fn watch(&self, routes: Router) -> Router {
+        let declared = Declared::by_platforms();
         routes.layer(from_fn_with_state((declared, self.clone()), look_at))
     }
 
@@ -83,12 +82,12 @@ async fn look_at(
     Response::from_parts(parts, body)
 }
 
-/// What is wrong with the answer of an operation; nothing when it is as the description of `app` says.
+/// What is wrong with the answer of an operation; nothing when it is as the description of the API says.
 ///
 /// # Panics
 /// When the description has no such operation.
-pub fn misfits(app: &App, operation: &str, answer: &Answer) -> Vec<String> {
-    Declared::by(app).misfits(operation, answer)
+pub fn misfits(operation: &str, answer: &Answer) -> Vec<String> {
+    Declared::by_platforms().misfits(operation, answer)
 }
 
 /// What is wrong with an answer that no operation gave: it can only refuse, or be a page for people.
@@ -114,10 +113,11 @@ struct Declared {
 
 impl Declared {
     /// What a platform declares. All platforms of a process declare the same, and it is read once.
-    fn by(app: &App) -> &'static Self {
+    fn by_platforms() -> &'static Self {
         static DECLARED: OnceLock<Declared> = OnceLock::new();
         DECLARED.get_or_init(|| {
-            let whole = serde_json::to_value(&app.description).expect("it is plain data");
+            let text = stint_platform::system::description();
+            let whole = serde_json::from_slice(&text).expect("it is JSON");
             Self::of(Document::parse(whole))
         })
     }

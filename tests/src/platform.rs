@@ -54,8 +54,8 @@ impl Replica {
         let started = start(config).await.expect("the platform starts");
         let app = started.platform.app().clone();
         let around = {
-            let (app, misfits) = (app.clone(), misfits.clone());
-            move |routes| misfits.watch(&app, Router::new().fallback_service(routes))
+            let misfits = misfits.clone();
+            move |routes| misfits.watch(Router::new().fallback_service(routes))
         };
         let serving = tokio::spawn(started.platform.serve_around(listener, run_loops, around));
         let replica = Self {

@@ -44,7 +44,7 @@ fn an_answer_that_differs_from_the_description_is_seen() {
         let path = format!("/api/v1/tasks/{}", task.id);
         let good = t.get(&path, t.admin_key()).await;
         let refused = t.get(&path, "nobody").await;
-        let found = |answer: &Answer| misfits(t.app(), "get_task", answer).join("\n");
+        let found = |answer: &Answer| misfits("get_task", answer).join("\n");
         assert_eq!(found(&good), "");
         assert_eq!(found(&refused), "");
         let changed = |answer: &Answer, change: &dyn Fn(&mut serde_json::Value)| {

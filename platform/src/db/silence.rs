@@ -18,7 +18,7 @@ use crate::app::App;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Between two questions.
-const BETWEEN: Duration = Duration::from_secs(1);
+const BETWEEN: Duration = Duration::from_secs(2);
 
 /// Asks until the platform shuts down.
 pub async fn watch(app: App) {

@@ -71,14 +71,14 @@ impl Routes {
 
     /// Puts a guard in front of every handler.
     pub fn mount(self, app: &App) -> Router<App> {
-        let mut router = OpenApiRouter::default();
+        let mut router = Router::new();
         for Row {
             access,
             is_hot,
-            route: (schemas, mut paths, methods),
+            route: (_, mut paths, methods),
         } in self.rows
         {
-            let item = paths.paths.values_mut().next().expect("one path a row");
+            let (path, item) = paths.paths.iter_mut().next().expect("one path a row");
             let operation = operations(item)
                 .find_map(|(_, described)| described.operation_id.clone())
                 .expect("every handler has an operation id");
@@ -88,9 +88,9 @@ impl Routes {
                 is_hot,
                 operation: Operation::named(operation),
             };
-            router = router.routes((schemas, paths, methods.layer(GuardLayer(Arc::new(gate)))));
+            router = router.route(path, methods.layer(GuardLayer(Arc::new(gate))));
         }
-        router.split_for_parts().0
+        router
     }
 
     /// Writes the same facts into the description of the API.

@@ -1,9 +1,27 @@
-//! The browsable page of the API description. Everything it needs is in our binary.
+//! The description of the API, and its browsable page. Everything they need is in our binary.
+
+use std::sync::LazyLock;
 
 use axum::Router;
+use bytes::Bytes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::app::App;
+
+/// Made when it is asked for first: while it is being put together it takes more memory than all the rest of an
+/// idle replica.
+static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| {
+    let described = crate::http::describe_all(crate::app::route_tables());
+    described
+        .to_json()
+        .expect("a description is plain data")
+        .into()
+});
+
+/// The description of the API in OpenAPI 3.1, as `/openapi.json` serves it.
+pub fn description() -> Bytes {
+    DESCRIPTION.clone()
+}
 
 /// The page at `/docs`. It reads `/openapi.json`; the key that is entered stays in the browser.
 pub fn docs_page() -> Router<App> {

@@ -19,7 +19,7 @@ mod routes;
 mod store;
 
 pub use counters::install_metrics;
-pub use docs::docs_page;
+pub use docs::{description, docs_page};
 pub use fleet::FleetGauges;
 pub use routes::routes;
 

@@ -167,6 +167,15 @@ fn files() -> Vec<(String, String)> {
     found
 }
 
+/// Folders that hold no sources: `.stint` is what a demo leaves.
+const SKIPPED: &[&str] = &[
+    ".git",
+    ".stint",
+    "target",
+    "node_modules",
+    "proptest-regressions",
+];
+
 fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder)
         .expect("the repository can be read")
@@ -176,8 +185,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, String)>) {
         let path = format!("{prefix}{name}");
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder {
-            if ![".git", "target", "node_modules", "proptest-regressions"].contains(&name.as_str())
-            {
+            if !SKIPPED.contains(&name.as_str()) {
                 collect(&entry.path(), &format!("{path}/"), found);
             }
         } else if name == ".git" {

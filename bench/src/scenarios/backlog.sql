@@ -1,6 +1,6 @@
 -- Multiplies one ready task, which was created through the API, into a backlog: the same rows in the same
--- drawers, with ids in the order of time as the platform makes them, roles in turn, and priorities mixed:
--- 5 % critical, 10 % high, 10 % low.
+-- drawers, with ids in the order of time as the platform makes them, roles in turn, and priorities mixed within
+-- each role: 5 % critical, 10 % high, 10 % low.
 -- $1, $2: numbers of the first and the last copy; $3: the task; $4: how many roles.
 with made as (
     insert into tasks (
@@ -15,7 +15,7 @@ with made as (
             || '8' || substr(md5(n::text), 1, 15))::uuid,
            t.request_holder, 'bench ' || lpad(n::text, 12, '0'), t.description, t.task_type, t.task_kind,
            'r' || n % $4, t.stage_name,
-           case when n % 20 = 0 then 0 when n % 20 in (1, 2) then 1 when n % 20 in (3, 4) then 3 else 2 end,
+           case when n / $4 % 20 = 0 then 0 when n / $4 % 20 in (1, 2) then 1 when n / $4 % 20 in (3, 4) then 3 else 2 end,
            t.is_orchestrator_task, t.timeout_minutes, t.max_abandons, t.on_dependency_failure, t.depends_on,
            t.has_output_schema, t.retry_policy, t.settings, t.input, t.context, t.role_config, t.environment,
            t.resource_bindings, t.metadata, t.created_at, t.updated_at

@@ -39,7 +39,9 @@ pub(crate) struct Turner {
 impl Turner {
     /// Creates tasks of one role and serves some neighbouring ones.
     pub(crate) fn new(member: &Member, number: usize, address: SocketAddr) -> Self {
-        let priority = match number % 20 {
+        // Mixed within each role. If one role had all that is urgent and another all that can wait, the one would
+        // pile up while the lanes of the others ran out, and workers would rightly find nothing.
+        let priority = match (number / ROLES) % 20 {
             0 => "critical",
             1 | 2 => "high",
             3 | 4 => "low",

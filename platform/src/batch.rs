@@ -292,7 +292,7 @@ async fn run_through_conflicts<L: Lane>(
                 tries += 1;
                 metrics::counter!("stint_batch_conflicts_total", "lane" => L::NAME).increment(1);
             }
-            ended => return ended,
+            ended => return ended.map_err(Error::for_callers),
         }
     }
 }

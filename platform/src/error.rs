@@ -118,6 +118,32 @@ impl Error {
         .into()
     }
 
+    /// 409: another request, which changes the same things, goes first.
+    fn request_in_progress() -> Self {
+        Refused::new(
+            ErrorCode::Conflict,
+            "a request that this one must wait for is still running",
+        )
+        .reason(ReasonCode::RequestInProgress)
+        .hint("repeat the request after Retry-After")
+        .retry_after(1)
+        .into()
+    }
+
+    /// The error when nobody here tries again: whoever was in a deadlock can repeat the request.
+    pub fn for_callers(self) -> Self {
+        match &self {
+            Self::Internal(error)
+                if error
+                    .downcast_ref()
+                    .is_some_and(|cause| has_code(cause, "40P01")) =>
+            {
+                Self::request_in_progress()
+            }
+            _ => self,
+        }
+    }
+
     /// The refusal, if it is one.
     pub fn refusal(&self) -> Option<&Refused> {
         match self {
@@ -266,22 +292,18 @@ impl From<sqlx::Error> for Error {
             tracing::error!(error = %error, "the database server has no room left, on its disk or in its memory");
             return Self::database_full();
         }
-        if let sqlx::Error::Database(cause) = &error
-            && matches!(cause.code().as_deref(), Some("55P03" | "40P01"))
-        {
-            // lock_not_available: a twin of this request holds the slot on another replica.
-            // deadlock_detected: another change of the same things goes first.
-            return Refused::new(
-                ErrorCode::Conflict,
-                "a request that this one must wait for is still running",
-            )
-            .reason(ReasonCode::RequestInProgress)
-            .hint("repeat the request after Retry-After")
-            .retry_after(1)
-            .into();
+        // lock_not_available: a twin of this request holds the slot on another replica.
+        if has_code(&error, "55P03") {
+            return Self::request_in_progress();
         }
         Self::Internal(error.into())
     }
+}
+
+/// Whether the database refused a statement with this code.
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    let cause = error.as_database_error().and_then(|cause| cause.code());
+    cause.is_some_and(|cause| cause == code)
 }
 
 /// Whether the server has no disk or memory left for the statement (class 53): it can succeed later.
@@ -331,7 +353,7 @@ impl std::fmt::Display for Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let refused = match self {
+        let refused = match self.for_callers() {
             Self::Refused(refused) => refused,
             Self::Replayed { status, data } => return crate::http::replayed(status, &data),
             Self::Internal(error) => {

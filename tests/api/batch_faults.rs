@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use stint_protocol::TaskState;
-use stint_tests::{Answer, TestPlatform, test};
+use stint_tests::{Answer, TestPlatform, test, until};
 
 /// A statement on tasks with this title fails.
 const POISON: &str = "
@@ -36,6 +36,22 @@ const FULL: &str = "
     end $$;
     create trigger find_no_room before insert on tasks
         for each row when (new.title = 'large') execute function find_no_room();";
+
+/// The first so many statements that make tasks lose a deadlock. What counts them is not rolled back with them.
+fn deadlocks(lost: u32) -> String {
+    format!(
+        "create sequence deadlocks;
+         create function lose_a_deadlock() returns trigger language plpgsql as $$
+         begin
+             if nextval('deadlocks') <= {lost} then
+                 raise exception 'deadlock detected' using errcode = 'deadlock_detected';
+             end if;
+             return new;
+         end $$;
+         create trigger lose_a_deadlock before insert on tasks
+             for each row execute function lose_a_deadlock();"
+    )
+}
 
 async fn create(t: &TestPlatform, members: Value) -> Answer {
     let mut body = json!({"type": "code"});
@@ -193,5 +209,56 @@ fn a_database_without_room_asks_for_patience() {
         let made = create(t, large).await;
         assert_eq!((made.status, made.is_replay()), (201, false));
         assert_eq!(count(t, "large").await, 1);
+    });
+}
+
+#[test]
+fn whoever_lost_a_deadlock_is_tried_again() {
+    test(async |t| {
+        t.execute(&deadlocks(1)).await;
+        let made = create(t, json!({"title": "good"})).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+    });
+}
+
+#[test]
+fn whoever_loses_deadlocks_again_and_again_is_asked_to_come_back() {
+    test(async |t| {
+        t.execute(&deadlocks(1_000)).await;
+        let refused = create(t, json!({"title": "good", "request_id": "once"})).await;
+        assert_eq!(
+            (refused.status, refused.reason()),
+            (409, "request_in_progress"),
+            "{}",
+            refused.text
+        );
+        assert!(!refused.header("retry-after").is_empty());
+        t.take_errors();
+        t.execute("drop trigger lose_a_deadlock on tasks").await;
+        let made = create(t, json!({"title": "good", "request_id": "once"})).await;
+        assert_eq!((made.status, made.is_replay()), (201, false));
+    });
+}
+
+#[test]
+fn a_transaction_that_broke_off_does_not_stay_open() {
+    test(async |t| {
+        let needed = t.create("needed").await.id;
+        t.execute(POISON).await;
+        // Because it depends on another task, it is made in a transaction of several statements.
+        let failed = create(t, json!({"title": "poison", "depends_on": [needed]})).await;
+        assert_eq!(failed.status, 500, "{}", failed.text);
+        t.take_errors();
+        until("no transaction is left open", async || {
+            let open: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity
+                 where datname = current_database() and state like 'idle in transaction%'",
+            )
+            .fetch_one(t.sql())
+            .await
+            .expect("sessions can be read");
+            open == 0
+        })
+        .await;
     });
 }

@@ -2,7 +2,9 @@
 //!
 //! A pool asks every connection that comes back whether it still lives, which is a round trip after each
 //! batch, while the next one waits. A lane keeps its connection instead and says when all went well
-//! ([`LaneConnection::put_back`]); only one that was dropped without that is asked before it is used again.
+//! ([`LaneConnection::put_back`]); only one that was dropped without that is asked before it is used again. A
+//! transaction that was broken off is rolled back at once: its locks would hold up others, and so would the mere
+//! fact that it is open hold up those who read events.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use crate::error::Error;
 /// empty table does not suit a full one, so they are made again after this time, from the sizes that the
 /// tables have then.
 const PLANS_KEPT: Duration = Duration::from_secs(1);
+/// How long a connection in doubt may take to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The lanes that own a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,18 +91,17 @@ impl OwnConnection {
     pub(super) async fn acquire(&self) -> Result<LaneConnection, Error> {
         let turn = tokio::time::timeout(self.patience, Arc::clone(&self.kept).lock_owned());
         let mut kept = turn.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
-        if kept.state != State::Sound {
-            kept.look_after().await;
-        }
+        kept.look_after().await;
         if kept.db.is_none() {
             kept.db = Some(self.pool.acquire().await?);
             kept.planned_at = Instant::now();
         }
         kept.state = State::InDoubt;
-        let mut lent = LaneConnection(kept);
-        if lent.0.planned_at.elapsed() > PLANS_KEPT {
+        let is_old = kept.planned_at.elapsed() > PLANS_KEPT;
+        let mut lent = LaneConnection(Some(kept));
+        if is_old {
             sqlx::raw_sql("discard plans").execute(&mut *lent).await?;
-            lent.0.planned_at = Instant::now();
+            lent.kept().planned_at = Instant::now();
         }
         Ok(lent)
     }
@@ -110,36 +113,49 @@ impl OwnConnection {
 }
 
 impl Kept {
-    /// Asks a connection that was dropped in the middle of something whether it still lives. If not, its place
-    /// is free for a new one.
+    /// Ends what was broken off on a connection, and finds out whether it still lives. If not, its place is free
+    /// for a new one.
     async fn look_after(&mut self) {
         let Some(db) = &mut self.db else { return };
-        let answered = match self.state {
-            State::InTransaction => sqlx::raw_sql("rollback")
-                .execute(&mut **db)
-                .await
-                .map(|_| ()),
-            State::Sound | State::InDoubt => db.ping().await,
+        let asked = async {
+            match self.state {
+                State::Sound => Ok(()),
+                State::InDoubt => db.ping().await,
+                State::InTransaction => {
+                    sqlx::raw_sql("rollback").execute(&mut **db).await.map(drop)
+                }
+            }
         };
-        if let Err(error) = answered {
+        let answered = tokio::time::timeout(ANSWER_PATIENCE, asked).await;
+        if let Err(error) = answered.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             tracing::warn!(%error, "a lane of the hot path has lost its connection");
             // Not given back: the pool would wait for the server to take its leave.
             drop(self.db.take().map(PoolConnection::detach));
         }
+        self.state = State::Sound;
     }
 }
 
 /// The connection of a lane, lent to one batch.
-pub struct LaneConnection(OwnedMutexGuard<Kept>);
+pub struct LaneConnection(
+    /// None once it is on its way back.
+    Option<OwnedMutexGuard<Kept>>,
+);
 
 impl LaneConnection {
     /// Gives it back after all went well.
     pub fn put_back(mut self) {
-        self.0.state = State::Sound;
+        self.kept().state = State::Sound;
+    }
+
+    fn kept(&mut self) -> &mut Kept {
+        self.0
+            .as_mut()
+            .expect("it is on its way back only when it is dropped")
     }
 
     pub(super) async fn begin(&mut self) -> sqlx::Result<()> {
-        self.0.state = State::InTransaction;
+        self.kept().state = State::InTransaction;
         sqlx::raw_sql("begin").execute(&mut **self).await?;
         Ok(())
     }
@@ -155,12 +171,27 @@ impl Deref for LaneConnection {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.0.db.as_ref().expect("it is lent with its connection")
+        let kept = self.0.as_ref().and_then(|kept| kept.db.as_ref());
+        kept.expect("it is lent with its connection")
     }
 }
 
 impl DerefMut for LaneConnection {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.db.as_mut().expect("it is lent with its connection")
+        let kept = self.kept().db.as_mut();
+        kept.expect("it is lent with its connection")
+    }
+}
+
+impl Drop for LaneConnection {
+    fn drop(&mut self) {
+        let Some(mut kept) = self.0.take() else {
+            return;
+        };
+        if kept.state == State::InTransaction
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { kept.look_after().await });
+        }
     }
 }

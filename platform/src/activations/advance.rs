@@ -22,6 +22,8 @@ const FIRST_PAUSE_SECONDS: f64 = 5.0;
 const STALE_AFTER_SECONDS: f64 = 900.0;
 /// Events that one batch tells at most; the others make the next one.
 const EVENTS_MAX: i64 = 1_000;
+/// And of so many bytes, as large as a body may be; one event at least.
+const EVENTS_BYTES_MAX: i64 = 1024 * 1024;
 /// Steps that follow from each other: the end of a batch, and the beginning of the next.
 const STEPS_MAX: usize = 4;
 
@@ -195,7 +197,8 @@ async fn dispatch(
         Some(batch) => batch.id,
         None => store::first_queued(tx.conn(), tenant, run).await?,
     };
-    store::take_in(tx.conn(), tenant, run, id, EVENTS_MAX).await?;
+    let most = (EVENTS_MAX, EVENTS_BYTES_MAX);
+    store::take_in(tx.conn(), tenant, run, id, most).await?;
     let events = store::events_of(tx.conn(), tenant, &[id]).await?;
     let told: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
     let is_heartbeat = told.iter().all(|event| event.event_type == "heartbeat");

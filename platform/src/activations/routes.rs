@@ -14,8 +14,10 @@ use super::store::{self, ActivationFilter};
 use super::wake::{Wake, event, tell};
 use crate::app::App;
 use crate::error::{Error, Refused};
+use crate::holders::check_free_data;
 use crate::http::Access::AtLeast;
 use crate::http::{Caller, Command, PageQuery, Path, Query, Reply, Routes, Write, check_length};
+use crate::steering::FREE_DATA_BYTES_MAX;
 use crate::{queue, workflows};
 
 /// Who may call what.
@@ -48,6 +50,7 @@ async fn create(
 ) -> Result<Activation, Error> {
     check_length("reason", &body.reason, 1..=2000)?;
     check_length("event_type", &body.event_type, 1..=120)?;
+    check_free_data("payload", body.payload.as_ref(), FREE_DATA_BYTES_MAX)?;
     let tenant = write.caller().tenant();
     let workspaces = write.caller().workspace_filter();
     let open = workflows::lock_open_run(write.conn(), tenant, run, workspaces.as_deref()).await?;

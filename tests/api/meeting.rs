@@ -2,9 +2,9 @@
 
 use reqwest::Method;
 use serde_json::json;
-use stint_protocol::{ClaimedTask, TaskState};
+use stint_protocol::{ClaimedTask, ErrorCode, TaskState};
 
-use stint_tests::{Answer, TestPlatform, TestWorker, test, until};
+use stint_tests::{Answer, TestPlatform, TestWorker, refused, test, until};
 
 const RENEWAL: &str =
     "update task_leases set expires_at = expires_at + interval '1 second' where task_id = $1";
@@ -26,19 +26,25 @@ async fn meets<R>(
         .await
         .expect("the lease is changed");
     let commits = async {
-        until("the request waits for the other one", async || {
-            let waiting: i64 =
-                sqlx::query_scalar("select count(*) from pg_locks where not granted")
-                    .fetch_one(t.sql())
-                    .await
-                    .expect("locks can be read");
-            waiting > 0
-        })
-        .await;
+        until_one_waits(t).await;
         other.commit().await.expect("the other one commits");
     };
     let (answer, ()) = tokio::join!(request, commits);
     answer
+}
+
+/// Returns when a transaction waits for another one.
+async fn until_one_waits(t: &TestPlatform) {
+    until("the request waits for the other one", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .fetch_one(t.sql())
+        .await
+        .expect("sessions can be read");
+        waiting > 0
+    })
+    .await;
 }
 
 async fn drawers(t: &TestPlatform, task: &ClaimedTask) -> Vec<String> {
@@ -87,6 +93,38 @@ fn a_claim_that_meets_the_end_of_the_lease_it_would_get_back_is_told_that_there_
             .await;
         let again = worker.claim_one().await;
         assert_eq!((again.id, again.attempt), (task.id, task.attempt + 1));
+    });
+}
+
+#[test]
+fn a_person_waits_for_the_run_of_a_task_before_the_task_is_locked() {
+    test(async |t| {
+        let run = t.launch(json!({ "only": { "kind": "task" } })).await;
+        let worker = t.worker("w1").await;
+        let task = worker.begin().await;
+        // What an orchestrator does to its run holds the run first, and then wants the task.
+        let mut other = t.sql().begin().await.expect("a transaction");
+        sqlx::query("select from workflows where id = $1 for no key update")
+            .bind(run.workflow.id.uuid())
+            .execute(&mut *other)
+            .await
+            .expect("the run is free");
+        let wanted = json!({ "feedback": "Once more" });
+        let wanted = serde_json::from_value(wanted).expect("it fits a request");
+        let wants = async { t.admin().request_task_changes(task.id, &wanted).await };
+        let goes_on = async {
+            until_one_waits(t).await;
+            sqlx::query("select from tasks where id = $1 for update nowait")
+                .bind(task.id.uuid())
+                .execute(&mut *other)
+                .await
+                .expect("the task is free");
+            other.commit().await.expect("the other one commits");
+        };
+        let (wanted, ()) = tokio::join!(wants, goes_on);
+        refused(wanted, ErrorCode::InvalidStateTransition);
+        let completed = worker.complete(&task, json!({})).await;
+        completed.expect("the completion is accepted");
     });
 }
 

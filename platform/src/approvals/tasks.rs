@@ -142,7 +142,7 @@ pub(super) async fn decide(
     id: TaskId,
     body: DecideApproval,
 ) -> Result<ApprovalDecided, Error> {
-    let before = tasks::read(write, id).await?;
+    let before = tasks::lock(write, id).await?;
     let Some(kind) = kind_of(&before) else {
         return Err(Refused::new(
             ErrorCode::Conflict,

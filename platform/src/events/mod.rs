@@ -26,7 +26,7 @@ mod wire;
 pub use of_run::{RunEventQuery, last_of_item, list_of_run};
 pub use routes::routes;
 pub use store::{NewEvent, append, append_to_runs};
-pub use tell::tell_of_run;
+pub use tell::{tell_of_run, tell_of_task};
 
 use crate::app::App;
 use crate::http::Followed;

@@ -1,13 +1,34 @@
 //! Telling of something that a caller did to a run.
 
-use protocol::{EntityType, WorkflowId};
+use protocol::{EntityType, TaskId, WorkflowId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{NewEvent, append_to_runs};
+use super::{NewEvent, append, append_to_runs};
 use crate::db::Note;
 use crate::error::Error;
 use crate::http::Write;
+
+/// Appends an event about a task, in the name of the caller, and wakes those who follow events.
+///
+/// # Errors
+/// Those of the database.
+pub async fn tell_of_task(
+    write: &mut Write,
+    run: Option<WorkflowId>,
+    task: TaskId,
+    event_type: &'static str,
+    data: Value,
+) -> Result<(), Error> {
+    tell(
+        write,
+        run,
+        (EntityType::Task, task.uuid()),
+        event_type,
+        data,
+    )
+    .await
+}
 
 /// Appends an event about a part of a run, in the name of the caller, and wakes those who follow events.
 ///
@@ -16,6 +37,16 @@ use crate::http::Write;
 pub async fn tell_of_run(
     write: &mut Write,
     run: WorkflowId,
+    entity: (EntityType, Uuid),
+    event_type: &'static str,
+    data: Value,
+) -> Result<(), Error> {
+    tell(write, Some(run), entity, event_type, data).await
+}
+
+async fn tell(
+    write: &mut Write,
+    run: Option<WorkflowId>,
     (entity_type, entity): (EntityType, Uuid),
     event_type: &'static str,
     data: Value,
@@ -32,7 +63,10 @@ pub async fn tell_of_run(
         actor: Some(caller.actor()),
         data: members.into(),
     };
-    append_to_runs(write.conn(), tenant, &[(run, event)]).await?;
+    match run {
+        Some(run) => append_to_runs(write.conn(), tenant, &[(run, event)]).await?,
+        None => append(write.conn(), tenant, &[event]).await?,
+    }
     write.tx().note(Note::EventsAppended);
     Ok(())
 }

@@ -1,17 +1,15 @@
 //! Saying something to whoever holds a task, and acknowledging it.
 
 use protocol::{
-    AcknowledgeMessage, ActivationId, EntityType, ErrorCode, MessageId, ReasonCode, SendMessage,
-    TaskId, TaskMessage, Urgency,
+    AcknowledgeMessage, ActivationId, ErrorCode, MessageId, ReasonCode, SendMessage, TaskId,
+    TaskMessage, Urgency,
 };
 use serde_json::json;
 
 use super::store;
-use crate::db::Note;
 use crate::error::{Error, Refused};
-use crate::events::{self, NewEvent};
 use crate::http::{Write, check_length};
-use crate::tasks;
+use crate::{events, tasks};
 
 /// Messages that a task may be sent.
 const MESSAGES_MAX: i64 = 200;
@@ -28,7 +26,9 @@ pub(crate) async fn send_message(
 ) -> Result<TaskMessage, Error> {
     check_length("message", &body.message, 1..=4000)?;
     let tenant = write.caller().tenant();
-    let to = tasks::read(write, task).await?;
+    // Locked, so that the order of messages is the order in which they become visible, and a task of a run does
+    // not end meanwhile.
+    let to = tasks::lock(write, task).await?;
     if to.state.is_final() {
         return Err(Refused::new(
             ErrorCode::Conflict,
@@ -39,13 +39,14 @@ pub(crate) async fn send_message(
         .current_state(to.state.as_str())
         .into());
     }
-    // Locked, so that the order of messages is the order in which they become visible.
-    store::lock_task(write.conn(), tenant, task).await?;
     if store::count(write.conn(), tenant, task).await? >= MESSAGES_MAX {
-        return Err(Error::conflict(
-            ReasonCode::LimitReached,
+        return Err(Refused::new(
+            ErrorCode::Conflict,
             format!("task {task} was sent {MESSAGES_MAX} messages, which is as many as it may"),
-        ));
+        )
+        .reason(ReasonCode::LimitReached)
+        .hint("send it back, or put what is left to say into its input")
+        .into());
     }
     let (orchestrator_task, activation) = orchestrator.unzip();
     let message = store::NewMessage {
@@ -96,24 +97,13 @@ async fn tell(
     event_type: &'static str,
     attempt: Option<i32>,
 ) -> Result<(), Error> {
-    let caller = write.caller();
-    let tenant = caller.tenant();
-    let serde_json::Value::Object(data) = json!({ "message_id": message.id, "attempt": attempt })
-    else {
-        unreachable!("it is written as an object")
-    };
-    let event = NewEvent {
+    let data = json!({ "message_id": message.id, "attempt": attempt });
+    events::tell_of_task(
+        write,
+        message.workflow_id,
+        message.task_id,
         event_type,
-        entity_type: EntityType::Task,
-        entity: message.task_id.uuid(),
-        actor_type: caller.scope().as_str(),
-        actor: Some(caller.actor()),
-        data: data.into(),
-    };
-    match message.workflow_id {
-        Some(run) => events::append_to_runs(write.conn(), tenant, &[(run, event)]).await?,
-        None => events::append(write.conn(), tenant, &[event]).await?,
-    }
-    write.tx().note(Note::EventsAppended);
-    Ok(())
+        data,
+    )
+    .await
 }

@@ -14,22 +14,6 @@ use crate::error::Error;
 /// Messages of one task that one heartbeat answer tells at most; the others follow when these are acknowledged.
 const TOLD_MAX: i64 = 20;
 
-/// Locks a task against others who send it something.
-pub(super) async fn lock_task(
-    db: &mut PgConnection,
-    tenant: TenantId,
-    task: TaskId,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "select id from tasks where tenant_id = $1 and id = $2 for no key update",
-        tenant.uuid(),
-        task.uuid(),
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(())
-}
-
 /// How many messages a task was sent.
 pub(super) async fn count(
     db: &mut PgConnection,

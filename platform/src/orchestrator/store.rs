@@ -49,16 +49,7 @@ pub(super) async fn lock_unclaimed(
     tenant: TenantId,
     task: TaskId,
 ) -> Result<bool, Error> {
-    let queued = sqlx::query_scalar!(
-        "select task_id from task_queue where tenant_id = $1 and task_id = $2 for update",
-        tenant.uuid(),
-        task.uuid(),
-    )
-    .fetch_optional(&mut *db)
-    .await?;
-    if queued.is_some() {
-        return Ok(true);
-    }
+    // Where tasks come from before where they go to, so that none slips by.
     let waiting = sqlx::query_scalar!(
         "select task_id from task_waiting where tenant_id = $1 and task_id = $2 for update",
         tenant.uuid(),
@@ -74,9 +65,19 @@ pub(super) async fn lock_unclaimed(
         tenant.uuid(),
         task.uuid(),
     )
+    .fetch_optional(&mut *db)
+    .await?;
+    if parked.is_some() {
+        return Ok(true);
+    }
+    let queued = sqlx::query_scalar!(
+        "select task_id from task_queue where tenant_id = $1 and task_id = $2 for update",
+        tenant.uuid(),
+        task.uuid(),
+    )
     .fetch_optional(db)
     .await?;
-    Ok(parked.is_some())
+    Ok(queued.is_some())
 }
 
 /// Locks the lease of a task. Answers with the seconds that it still lasts; none when nobody holds the task, or

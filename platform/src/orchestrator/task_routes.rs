@@ -108,17 +108,11 @@ async fn replace_managed_input(
 ) -> Result<Reply<Guided<Task>>, Error> {
     let (mut write, own, body) = begin(&app, task, &query, command).await?;
     let before = managed(&mut write, &own, id).await?;
-    let tenant = write.caller().tenant();
-    let done = if store::lock_unclaimed(write.conn(), tenant, id).await? {
-        tasks::replace_input(&mut write, id, &body.input).await?;
-        tasks::read(&mut write, id).await
-    } else {
+    let given = give_input(&mut write, id, &body.input).await?;
+    let done = given.ok_or_else(|| {
         let message = format!("task {id} is {}: its input is in use, or was", before.state);
-        Err(workflows::not_yet(
-            NotYetReason::SubjectTaskNotReady,
-            message,
-        ))
-    };
+        workflows::not_yet(NotYetReason::SubjectTaskNotReady, message)
+    });
     let about = About::task(id, NotYetReason::SubjectTaskNotReady);
     answer(write, &own, about, done).await
 }
@@ -222,11 +216,24 @@ async fn rerun_managed_task(
     answer(write, &own, about, done).await
 }
 
-async fn rerun(write: &mut Write, id: TaskId, input: JsonObject) -> Result<Task, Error> {
+/// Gives a task another input. None when somebody works on it, or it has ended.
+async fn give_input(
+    write: &mut Write,
+    id: TaskId,
+    input: &JsonObject,
+) -> Result<Option<Task>, Error> {
+    tasks::lock(write, id).await?;
     let tenant = write.caller().tenant();
-    if store::lock_unclaimed(write.conn(), tenant, id).await? {
-        tasks::replace_input(write, id, &input).await?;
-        return tasks::read(write, id).await;
+    if !store::lock_unclaimed(write.conn(), tenant, id).await? {
+        return Ok(None);
+    }
+    tasks::replace_input(write, id, input).await?;
+    tasks::read(write, id).await.map(Some)
+}
+
+async fn rerun(write: &mut Write, id: TaskId, input: JsonObject) -> Result<Task, Error> {
+    if let Some(waits) = give_input(write, id, &input).await? {
+        return Ok(waits);
     }
     let again = RetryTask {
         override_input: Some(input),

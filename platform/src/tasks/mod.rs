@@ -62,11 +62,11 @@ pub(crate) use holding::{must_have_held, must_have_worked_on, must_hold};
 pub use new_task::REWORKS_MAX;
 pub use new_task::check_policy;
 pub(crate) use new_task::{ABANDONS_MAX, REWORKS_LIMIT};
-pub(crate) use operate::{cancel_task, read, retry_task};
+pub(crate) use operate::{cancel_task, lock, read, replace_input, retry_task};
 pub(crate) use output::output_faults;
 pub(crate) use people::{
     approve_task, approve_task_output, escalate_with, override_task_output, reassign_task,
-    reject_task, replace_input, request_task_changes, resolve_task_escalation, skip_task,
+    reject_task, request_task_changes, resolve_task_escalation, skip_task,
 };
 pub(crate) use people_routes::agent_escalate;
 pub use people_routes::people_routes;

@@ -4,13 +4,14 @@ use protocol::{
     CancelTask, ErrorCode, JsonObject, ReasonCode, RetryTask, Task, TaskId, TaskMove, TaskState,
     UpdateTask,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{state, store, verdict};
 use crate::consequences;
 use crate::error::{Error, Refused};
 use crate::http::{Write, check_length};
 use crate::queue::{self, Destination, Moved, Order};
+use crate::{events, workflows};
 
 /// Changes the facts of a task. Its state does not change.
 pub(super) async fn update_task(
@@ -84,6 +85,9 @@ pub(crate) async fn retry_task(
     id: TaskId,
     body: RetryTask,
 ) -> Result<Task, Error> {
+    if body.override_input.is_some() {
+        lock(write, id).await?;
+    }
     let is_forced = body.force.unwrap_or(false);
     let from = if is_forced {
         state::sources(TaskMove::Retry)
@@ -124,8 +128,7 @@ pub(crate) async fn retry_task(
         Moved::Absent => return Err(Error::not_found("task", id)),
     }
     if let Some(input) = &body.override_input {
-        let tenant = write.caller().tenant();
-        store::replace_input(write.conn(), tenant, id, input.text()).await?;
+        replace_input(write, id, input).await?;
     }
     read(write, id).await
 }
@@ -190,6 +193,28 @@ pub(crate) async fn read(write: &mut Write, id: TaskId) -> Result<Task, Error> {
     let tenant = write.caller().tenant();
     let workspaces = write.caller().workspace_filter();
     store::record(write.conn(), tenant, id, workspaces.as_deref()).await
+}
+
+/// Locks the run of a task, then the facts of the task, and reads it. Its place is locked last, by whatever moves
+/// it: in this order everybody locks them.
+pub(crate) async fn lock(write: &mut Write, id: TaskId) -> Result<Task, Error> {
+    let tenant = write.caller().tenant();
+    workflows::lock_runs_of(write.tx(), tenant, &[id.uuid()]).await?;
+    store::lock(write.conn(), tenant, id).await?;
+    read(write, id).await
+}
+
+/// Gives a task that is locked another input.
+pub(crate) async fn replace_input(
+    write: &mut Write,
+    id: TaskId,
+    input: &JsonObject,
+) -> Result<(), Error> {
+    let tenant = write.caller().tenant();
+    store::replace_input(write.conn(), tenant, id, input.text()).await?;
+    // What it is now may be long, and is read with the task.
+    let run = read(write, id).await?.workflow_id;
+    events::tell_of_task(write, run, id, "task.input_replaced", json!({})).await
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use protocol::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::operate::{move_one, order, read};
+use super::operate::{lock, move_one, order, read, replace_input};
 use super::{people_store, state, store, verdict};
 use crate::error::Error;
 use crate::events::{self, NewEvent};
@@ -93,16 +93,6 @@ pub(crate) async fn request_task_changes(
         replace_input(write, id, input).await?;
     }
     read(write, id).await
-}
-
-/// Gives a task another input.
-pub(crate) async fn replace_input(
-    write: &mut Write,
-    id: TaskId,
-    input: &JsonObject,
-) -> Result<(), Error> {
-    let tenant = write.caller().tenant();
-    store::replace_input(write.conn(), tenant, id, input.text()).await
 }
 
 /// Passes over a task: it counts as completed.
@@ -294,13 +284,6 @@ async fn prefer(
     );
     people_store::prefer(write.conn(), tenant, task.id, agent, worker).await?;
     queue::change_lane(write.conn(), tenant, task.id, &lane).await
-}
-
-/// Locks the facts of a task, and reads it.
-async fn lock(write: &mut Write, id: TaskId) -> Result<Task, Error> {
-    let tenant = write.caller().tenant();
-    store::lock(write.conn(), tenant, id).await?;
-    read(write, id).await
 }
 
 fn failure(category: &str, message: String, recoverable: bool) -> Result<String, Error> {

@@ -116,7 +116,8 @@ create table metering_events (
     constraint metering_events_task_fkey foreign key (tenant_id, task_id) references tasks (tenant_id, id) on delete cascade
 );
 create index metering_events_of_workflow on metering_events (tenant_id, workflow_id) where workflow_id is not null;
-create index metering_events_of_task on metering_events (tenant_id, task_id);
+create index metering_events_of_task on metering_events (tenant_id, task_id, id);
+create index metering_events_of_worker on metering_events (tenant_id, worker_id, id) where worker_id is not null;
 
 -- The sum of a run, kept so that its budget is known without adding up. Whoever writes here has locked the run.
 create table metering_totals (

@@ -271,17 +271,12 @@ fn what_does_not_fit_is_refused_and_says_where() {
             bad.payload.detailed_brief_json.sections = Some(stint_tests::object(much));
         })
         .await;
-        let mut foreign = good.clone();
-        foreign.task_id = Some(t.create("of no run").await.id);
-        assert_eq!(
-            status_of(conductor.record_brief(led.run, &foreign).await),
-            409
-        );
-        foreign.task_id = Some(TaskId::new());
-        assert_eq!(
-            status_of(conductor.record_brief(led.run, &foreign).await),
-            404
-        );
+        for other in [t.create("of no run").await.id, TaskId::new()] {
+            let mut foreign = good.clone();
+            foreign.task_id = Some(other);
+            let refused = conductor.record_brief(led.run, &foreign).await;
+            assert_eq!(status_of(refused), 404);
+        }
         let mut described = good.clone();
         described.payload.linked_deliverables =
             serde_json::from_value(json!([{ "label": "Report", "path": "out/report.md" }]))

@@ -1,8 +1,10 @@
 //! What runs may use, and what they have used.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use stint_protocol::{BudgetDimension, MeterUsage, ReasonCode, TaskId, WorkflowBudget, WorkflowId};
-use stint_tests::{TestPlatform, refused_because, status_of, test};
+use stint_tests::{TestPlatform, older_copies, refused_because, status_of, test};
+use uuid::Uuid;
 
 use crate::led::Led;
 
@@ -110,6 +112,77 @@ fn only_who_works_on_a_task_reports_what_it_used() {
             led.conductor.agent.meter_usage(&used).await,
             ReasonCode::LeaseLost,
         );
+        let total = t.admin().get_workflow_budget(led.run).await.unwrap();
+        assert_eq!(total.tokens_used, 22);
+    });
+}
+
+#[test]
+fn whoever_works_on_a_task_reports_in_no_other_name() {
+    test(async |t| {
+        let led = of_thousand(t).await;
+        let other = t.worker("other").await;
+        let own = usage(led.task.id, led.task.attempt, 1, 0.0);
+        let mut named = own.clone();
+        named.agent_id = Some(other.agent_id);
+        assert_eq!(
+            status_of(led.conductor.agent.meter_usage(&named).await),
+            422
+        );
+        named = own.clone();
+        named.worker_id = Some(other.worker_id);
+        assert_eq!(
+            status_of(led.conductor.agent.meter_usage(&named).await),
+            422
+        );
+        named = own;
+        named.agent_id = Some(led.conductor.agent_id);
+        named.worker_id = Some(led.conductor.worker_id);
+        led.conductor.agent.meter_usage(&named).await.unwrap();
+        // An operator may tell what somebody else has used.
+        named.worker_id = Some(other.worker_id);
+        t.admin().meter_usage(&named).await.unwrap();
+        let of_other = other.worker_id.to_string();
+        let listed = t.admin().list_usage(&[("worker_id", &of_other)]).await;
+        assert_eq!(listed.unwrap().len(), 1);
+        let of_task = led.task.id.to_string();
+        let listed = t.admin().list_usage(&[("task_id", &of_task)]).await;
+        assert_eq!(listed.unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn reports_that_meet_are_all_added_up_and_pass_a_limit_once() {
+    const REPORTS: usize = 20;
+    test(async |t| {
+        let led = of_thousand(t).await;
+        let used = usage(led.task.id, led.task.attempt, 90, 0.0);
+        let reports = (0..REPORTS).map(|_| led.conductor.agent.meter_usage(&used));
+        for reported in join_all(reports).await {
+            reported.expect("the report is taken");
+        }
+        let total = t.admin().get_workflow_budget(led.run).await.unwrap();
+        assert_eq!(total.tokens_used, 2_000);
+        let word = |kind: &str| (kind.to_owned(), "tokens".to_owned());
+        let wanted = [word("budget.warning"), word("budget.exceeded")];
+        assert_eq!(told(t, led.run).await, wanted);
+    });
+}
+
+#[test]
+fn of_a_task_the_last_thousand_reports_are_kept_and_the_sum_of_its_run_counts_all() {
+    test(async |t| {
+        let led = of_thousand(t).await;
+        let used = usage(led.task.id, led.task.attempt, 1, 0.0);
+        let first = led.conductor.agent.meter_usage(&used).await.unwrap();
+        t.execute(&older_copies("metering_events")).await;
+        let last = led.conductor.agent.meter_usage(&used).await.unwrap();
+        let kept: Vec<Uuid> = sqlx::query_scalar("select id from metering_events")
+            .fetch_all(t.sql())
+            .await
+            .expect("reports can be read");
+        assert_eq!(kept.len(), 1_000);
+        assert!(kept.contains(&first.id) && kept.contains(&last.id));
         let total = t.admin().get_workflow_budget(led.run).await.unwrap();
         assert_eq!(total.tokens_used, 22);
     });

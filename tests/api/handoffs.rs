@@ -300,3 +300,25 @@ fn an_orchestrator_hands_off_without_waking_itself() {
         assert!(led.conductor.claim().await.is_none());
     });
 }
+
+#[test]
+fn a_handoff_is_written_a_hundred_times_at_most() {
+    test(async |t| {
+        let led = Led::of(t).await;
+        let item = led.item("One").await;
+        led.task_in(&item, "part").await;
+        let builder = builder(t).await;
+        let held = builder.begin().await;
+        let words = handoff(held.attempt, "Half of it");
+        builder.agent.submit_handoff(held.id, &words).await.unwrap();
+        t.execute("update task_handoffs set revision = 99").await;
+        let words = handoff(held.attempt, "More of it");
+        let last = builder.agent.submit_handoff(held.id, &words).await.unwrap();
+        assert_eq!(last.revision, 100);
+        let words = handoff(held.attempt, "All of it");
+        let refused = builder.agent.submit_handoff(held.id, &words).await;
+        refused_because(refused, ReasonCode::LimitReached);
+        let stands = t.admin().get_latest_handoff(led.run, item.id).await;
+        assert_eq!(stands.unwrap().unwrap().summary, "More of it");
+    });
+}

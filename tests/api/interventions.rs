@@ -5,7 +5,7 @@ use stint_protocol::{
     AddInputPacket, Bare, ClaimedTask, CreateWorkItem, InitialInputPacket, InputPacketId,
     RecordIntervention, SteerWorkflow, WorkflowId,
 };
-use stint_tests::{TestPlatform, TestWorker, object, status_of, test};
+use stint_tests::{TestPlatform, TestWorker, object, older_copies, status_of, test};
 
 use crate::led::Led;
 
@@ -234,5 +234,36 @@ fn where_there_is_nobody_to_wake_it_is_kept_all_the_same() {
         };
         let refused = t.admin().record_intervention(ended.run, &foreign).await;
         assert_eq!(status_of(refused), 404);
+    });
+}
+
+#[test]
+fn a_run_keeps_its_last_thousand_interventions_and_packets() {
+    test(async |t| {
+        let led = Led::of(t).await;
+        let admin = t.admin();
+        let intervene = async || {
+            let wanted = intervention("Close it");
+            let done = admin.record_intervention(led.run, &wanted).await;
+            done.expect("it is kept").id
+        };
+        let pack = async || {
+            let done = admin.add_input_packet(led.run, &packet("Prices")).await;
+            done.expect("it is kept").id
+        };
+        let (intervened, packed) = (intervene().await, pack().await);
+        for table in ["workflow_interventions", "workflow_input_packets"] {
+            t.execute(&older_copies(table)).await;
+        }
+        intervene().await;
+        pack().await;
+        let kept = admin.list_interventions(led.run, &[]).await.unwrap();
+        assert_eq!(kept.meta.total, 1_000);
+        let kept = admin.list_input_packets(led.run, &[]).await.unwrap();
+        assert_eq!(kept.meta.total, 1_000);
+        let first = admin.get_intervention(led.run, intervened).await;
+        first.expect("the oldest ones go first");
+        let first = admin.get_input_packet(led.run, packed).await;
+        first.expect("the oldest ones go first");
     });
 }

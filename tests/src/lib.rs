@@ -49,4 +49,4 @@ pub use platform::{Replica, TestPlatform};
 pub use refusals::{refused, refused_because, status_of};
 pub use run::{Setup, test, until, until_within};
 pub use server::database_url;
-pub use tasks::{Step, json, new_task, object};
+pub use tasks::{Step, json, new_task, object, older_copies};

@@ -147,3 +147,14 @@ impl TestPlatform {
         steps.into_iter().map(|step| step.reason).collect()
     }
 }
+
+/// The statement that makes 1200 copies of the one row of a table, each of them older than it: ids are in the order
+/// of time.
+pub fn older_copies(table: &str) -> String {
+    format!(
+        "insert into {table}
+         select (jsonb_populate_record(r, jsonb_build_object(
+             'id', overlay(gen_random_uuid()::text placing '0000' from 1)))).*
+         from {table} r, generate_series(1, 1200)"
+    )
+}

@@ -23,6 +23,8 @@ const ENTRIES_MAX: usize = 200;
 const NAMED_MAX: usize = 100;
 /// Characters of one thing that it names.
 const NAME_CHARS_MAX: usize = 4_000;
+/// How often one handoff is written: each time is an event, and wakes the orchestrator.
+const REVISIONS_MAX: i32 = 100;
 
 /// Leaves something to whoever goes on with a task, in place of what was left since it was last sent back.
 ///
@@ -60,6 +62,9 @@ pub(super) async fn submit_handoff(
         }
         if !is_held {
             return Err(stands(&standing, &task));
+        }
+        if standing.revision >= REVISIONS_MAX {
+            return Err(written_out(&standing));
         }
     }
     let handoff = store::NewHandoff {
@@ -160,6 +165,19 @@ fn too_late(task: &Task) -> Error {
     )
     .hint("hand off before the end is reported; a handoff is never needed to report it")
     .current_state(task.state.as_str())
+    .into()
+}
+
+fn written_out(standing: &TaskHandoff) -> Error {
+    Refused::new(
+        ErrorCode::Conflict,
+        format!(
+            "handoff {} was written {REVISIONS_MAX} times, which is as often as it may",
+            standing.id
+        ),
+    )
+    .reason(ReasonCode::LimitReached)
+    .hint("it stands as it is; what is still to be said goes into the output")
     .into()
 }
 

@@ -17,6 +17,8 @@ use crate::{events, queue, tasks, workflows};
 const AMOUNT_MAX: i64 = 1_000_000_000_000_000;
 /// Money that one report tells of.
 const COST_USD_MAX: f64 = 1_000_000_000.0;
+/// Reports of one task that are kept. What a run has used in all is a sum of its own.
+const KEPT_MAX: i64 = 1_000;
 
 /// Takes in what work on a task has used.
 ///
@@ -38,6 +40,29 @@ pub(super) async fn meter_usage(
         let message = "is another run than that of the task";
         return Err(Error::field("workflowId", message));
     }
+    if !write.caller().is_operator() {
+        let is_other =
+            |named: Option<Uuid>, holder: Option<Uuid>| named.is_some() && named != holder;
+        for (path, named, holder) in [
+            (
+                "agentId",
+                usage.agent_id.map(AgentId::uuid),
+                task.assigned_agent_id.map(AgentId::uuid),
+            ),
+            (
+                "workerId",
+                usage.worker_id.map(WorkerId::uuid),
+                task.assigned_worker_id.map(WorkerId::uuid),
+            ),
+        ] {
+            if is_other(named, holder) {
+                return Err(Error::field(
+                    path,
+                    "is not who works on the task; leave it out",
+                ));
+            }
+        }
+    }
     let id = Uuid::now_v7();
     let by = store::By {
         agent: usage.agent_id.or(task.assigned_agent_id).map(AgentId::uuid),
@@ -47,6 +72,7 @@ pub(super) async fn meter_usage(
             .map(WorkerId::uuid),
     };
     store::insert(write.conn(), tenant, id, run, by, &usage).await?;
+    store::forget(write.conn(), tenant, usage.task_id, KEPT_MAX).await?;
     if let Some(run) = run {
         add_to_run(write, run, &usage).await?;
     }

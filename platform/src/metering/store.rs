@@ -45,6 +45,26 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Forgets all but the last reports of a task.
+pub(super) async fn forget(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    task: TaskId,
+    kept: i64,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from metering_events
+         where tenant_id = $1 and task_id = $2
+           and id <= (select id from metering_events where tenant_id = $1 and task_id = $2 order by id desc offset $3 limit 1)",
+        tenant.uuid(),
+        task.uuid(),
+        kept,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// What a run has used in all.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Total {

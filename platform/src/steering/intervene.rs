@@ -7,7 +7,7 @@ use protocol::{
 use serde_json::json;
 
 use super::intervention_store as store;
-use super::{FREE_DATA_BYTES_MAX, must_belong, wake_with};
+use super::{FREE_DATA_BYTES_MAX, KEPT_MAX, must_belong, wake_with};
 use crate::activations::Wake;
 use crate::error::Error;
 use crate::holders::check_free_data;
@@ -126,6 +126,7 @@ async fn keep(write: &mut Write, row: &store::NewIntervention<'_>) -> Result<(),
     let tenant = write.caller().tenant();
     let by = (write.caller().scope().as_str(), write.caller().actor());
     store::insert(write.conn(), tenant, row, by).await?;
+    store::forget(write.conn(), tenant, row.run, KEPT_MAX).await?;
     let data = json!({
         "intervention_id": row.id, "kind": row.kind, "status": row.status, "activation_id": row.activation,
         "work_item_id": row.item, "task_id": row.task,

@@ -64,6 +64,26 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Forgets all but the last interventions of a run, whose row is locked.
+pub(super) async fn forget(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+    kept: i64,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "delete from workflow_interventions
+         where tenant_id = $1 and workflow_id = $2
+           and id <= (select id from workflow_interventions where tenant_id = $1 and workflow_id = $2 order by id desc offset $3 limit 1)",
+        tenant.uuid(),
+        run.uuid(),
+        kept,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// One intervention of a run.
 pub(super) async fn find(
     db: &mut PgConnection,

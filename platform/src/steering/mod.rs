@@ -32,7 +32,9 @@ use crate::http::Write;
 use crate::{queue, tasks, work_items, workflows};
 
 /// Largest free data of an intervention or a packet: orchestrators are given it as it is.
-const FREE_DATA_BYTES_MAX: usize = 32 * 1024;
+pub(crate) const FREE_DATA_BYTES_MAX: usize = 32 * 1024;
+/// Interventions, and input packets, of a run that are kept.
+const KEPT_MAX: i64 = 1_000;
 
 /// Refuses a work item or a task that is not one of the run.
 async fn must_belong(

@@ -7,7 +7,7 @@ use protocol::{
 use serde_json::{Value, json};
 
 use super::packet_store as store;
-use super::{FREE_DATA_BYTES_MAX, must_belong, wake_with};
+use super::{FREE_DATA_BYTES_MAX, KEPT_MAX, must_belong, wake_with};
 use crate::activations::Wake;
 use crate::error::Error;
 use crate::holders::check_free_data;
@@ -108,6 +108,7 @@ pub(crate) async fn keep_packet(
     let tenant = write.caller().tenant();
     let by = (write.caller().scope().as_str(), write.caller().actor());
     store::insert(write.conn(), tenant, run, packet, activation, by).await?;
+    store::forget(write.conn(), tenant, run, KEPT_MAX).await?;
     let data = json!({
         "input_packet_id": packet.id, "packet_kind": packet.kind, "work_item_id": packet.item,
         "activation_id": activation,

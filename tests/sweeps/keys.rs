@@ -5,7 +5,7 @@ use stint_protocol::{CreateKey, Scope, WorkspaceId};
 use stint_tests::{Answer, Document, TestPlatform, new_task, test};
 use uuid::Uuid;
 
-use crate::bodies::{smallest, smallest_for};
+use crate::bodies::smallest_for;
 use crate::world::{World, plain_key};
 
 async fn assert_refused_everywhere(t: &TestPlatform, key: &str) {
@@ -75,7 +75,15 @@ fn the_keys_of_an_inactive_tenant_are_refused_everywhere() {
 }
 
 #[test]
-fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
+fn a_restricted_key_finds_nothing_of_other_workspaces() {
+    /// What lies in a workspace, or is one.
+    const HIDDEN: [&str; 5] = [
+        "task_id",
+        "workflow_id",
+        "approval_id",
+        "gate_id",
+        "workspace_id",
+    ];
     test(async |t| {
         let document = Document::of(t).await;
         let world = World::of(t, t.admin()).await;
@@ -85,31 +93,42 @@ fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
             ..plain_key(Scope::Admin)
         };
         let key = t.admin().create_key(&wanted).await.unwrap();
-        // One of another workspace, beside the fixture, which belongs to that of its run.
+        // A task of another workspace, beside the fixture, which belongs to that of its run.
         let mut elsewhere = new_task("elsewhere");
         elsewhere.workspace_id = Some(WorkspaceId::from(Uuid::new_v4()));
         let elsewhere = t.admin().create_task(&elsewhere).await.unwrap();
-        for hidden in [world.task, elsewhere.id] {
-            for operation in &document.operations {
-                if !operation.path_parameters().contains(&"task_id") {
-                    continue;
-                }
-                let path = operation.path_with(|_| hidden.to_string());
+        let mut asked = 0;
+        for operation in &document.operations {
+            let parameters = operation.path_parameters();
+            if !parameters.iter().any(|name| HIDDEN.contains(name)) {
+                continue;
+            }
+            let mut paths = vec![operation.path_with(|name| world.value_for(operation, name))];
+            if parameters == ["task_id"] {
+                paths.push(operation.path_with(|_| elsewhere.id.to_string()));
+            }
+            for path in paths {
                 let mut request = operation.request(t, &path, &key.api_key);
-                if let Some(schema) = operation.body_schema() {
-                    request = request.json(&smallest(&document, schema));
+                if operation.body_schema().is_some() {
+                    request = request.json(&smallest_for(&document, operation));
                 }
                 let answer = Answer::of(request).await;
                 // What is taken from holders alone is refused before anyone looks for the task.
                 let is_refused = answer.status == 404
                     || (answer.status == 403 && answer.reason() == "not_holder");
                 assert!(is_refused, "{operation}: {} {}", answer.status, answer.text);
+                asked += 1;
             }
         }
+        assert!(asked > 80, "hardly anything was swept: {asked}");
         for list in [
             "/api/v1/tasks",
+            "/api/v1/workflows",
+            "/api/v1/workspaces",
+            "/api/v1/approvals",
             "/api/v1/events?entity_type=task",
             "/api/v1/logs",
+            "/api/v1/metering/events",
         ] {
             let answer = t.get(list, &key.api_key).await;
             assert_eq!(answer.status, 200, "{}", answer.text);
@@ -128,6 +147,9 @@ fn a_restricted_key_does_not_find_tasks_of_other_workspaces() {
             .expect("its own workspace");
         let refused = restricted.create_task(&new_task("nowhere")).await;
         assert_eq!(refused.unwrap_err().status(), Some(403));
+        let used = serde_json::from_value(json!({ "taskId": world.task })).unwrap();
+        let refused = restricted.meter_usage(&used).await;
+        assert_eq!(refused.unwrap_err().status(), Some(404));
     });
 }
 

@@ -162,3 +162,30 @@ pub(super) async fn to_its_end(
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use http::StatusCode;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_under_the_id_of_its_request() {
+        let routes = Router::new().route("/", get(async || -> Response { panic!("a defect") }));
+        let request = Request::builder()
+            .uri("/")
+            .header(REQUEST_ID_HEADER, "mine")
+            .body(Body::empty())
+            .unwrap();
+        let Ok(response) = Observed(routes).call(request).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[REQUEST_ID_HEADER], "mine");
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["meta"]["request_id"], "mine");
+        assert_eq!(body["error"]["code"], "INTERNAL_ERROR");
+    }
+}

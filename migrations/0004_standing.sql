@@ -19,13 +19,13 @@ create view worker_standing as
                    then 'degraded'
                when w.drain_requested_at is not null or w.said_status = 'draining'
                    then 'draining'
-               when exists (select from task_leases l where l.tenant_id = w.tenant_id and l.worker_id = w.id)
+               when exists (select from task_leases l where l.tenant_id is not distinct from w.tenant_id and l.worker_id = w.id)
                    then 'busy'
                else 'online'
            end as status,
-           (select count(*) from task_leases l where l.tenant_id = w.tenant_id and l.worker_id = w.id) as leases,
+           (select count(*) from task_leases l where l.tenant_id is not distinct from w.tenant_id and l.worker_id = w.id) as leases,
            (select l.task_id from task_leases l
-            where l.tenant_id = w.tenant_id and l.worker_id = w.id
+            where l.tenant_id is not distinct from w.tenant_id and l.worker_id = w.id
             order by l.claimed_at, l.task_id limit 1) as current_task_id
     from workers w;
 
@@ -40,15 +40,15 @@ create view agent_standing as
                when a.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * a.heartbeat_interval_seconds)
                     and coalesce(w.status = 'disconnected', true)
                    then 'inactive'
-               when exists (select from task_leases l where l.tenant_id = a.tenant_id and l.agent_id = a.id)
+               when exists (select from task_leases l where l.tenant_id is not distinct from a.tenant_id and l.agent_id = a.id)
                    then 'busy'
                else 'active'
            end as status,
-           (select count(*) from task_leases l where l.tenant_id = a.tenant_id and l.agent_id = a.id) as leases,
+           (select count(*) from task_leases l where l.tenant_id is not distinct from a.tenant_id and l.agent_id = a.id) as leases,
            (select l.task_id from task_leases l
-            where l.tenant_id = a.tenant_id and l.agent_id = a.id
+            where l.tenant_id is not distinct from a.tenant_id and l.agent_id = a.id
             order by l.claimed_at, l.task_id limit 1) as current_task_id,
            (select max(l.claimed_at) from task_leases l
-            where l.tenant_id = a.tenant_id and l.agent_id = a.id) as last_claim_at
+            where l.tenant_id is not distinct from a.tenant_id and l.agent_id = a.id) as last_claim_at
     from agents a
     left join worker_standing w on w.tenant_id = a.tenant_id and w.id = a.worker_id;

@@ -105,7 +105,9 @@ begin
     end if;
 
     -- Who may have a task. The joins are written as single probes: the planner knows nothing about the lengths
-    -- of these lists.
+    -- of these lists. Leases are looked up in a way that the index of their holder alone can serve. To the planner a
+    -- table whose rows are nearly all dead is empty, and any index as good as another: it would walk a whole one for
+    -- a tenant, or for a number, which are the last columns there.
     select array_agg(coalesce(s.verdict, case when s.nth_of_worker > s.room_of_worker then 'full' end) order by s.place),
            count(*) filter (where s.verdict is null and (s.nth_of_worker > s.room_of_worker) is not true),
            array_agg(s.oldest order by s.place)
@@ -146,10 +148,12 @@ begin
                                    and (only_workflow is null or l.workflow_id = only_workflow)) as may_regain
                     from (
                         select l.agent_id, l.lease_no, l.cancel_by, l.workspace_id, l.workflow_id from task_leases l
-                        where l.tenant_id = tenant and l.worker_id = c.worker_id and l.lease_no >= c.oldest_lease
+                        where l.tenant_id is not distinct from tenant
+                          and l.worker_id = c.worker_id and (l.worker_id, l.lease_no) >= (c.worker_id, c.oldest_lease)
                         union all
                         select l.agent_id, l.lease_no, l.cancel_by, l.workspace_id, l.workflow_id from task_leases l
-                        where c.worker_id is null and l.tenant_id = tenant and l.agent_id = c.agent_id and l.lease_no >= c.oldest_lease
+                        where c.worker_id is null and l.tenant_id is not distinct from tenant
+                          and l.agent_id = c.agent_id and (l.agent_id, l.lease_no) >= (c.agent_id, c.oldest_lease)
                     ) l
                 ) held
             ) c
@@ -163,7 +167,7 @@ begin
                  as c (verdict, agent_id, request_id, lease_seconds, fenced, starts, actor_type, actor_id, place)
             cross join lateral (
                 select l.task_id, l.state from task_leases l
-                where l.tenant_id = tenant and l.agent_id = c.agent_id and l.cancel_by is null
+                where l.tenant_id is not distinct from tenant and l.agent_id = c.agent_id and l.cancel_by is null
                   and (only_workspaces is null or l.workspace_id = any(only_workspaces))
                   and (only_workflow is null or l.workflow_id = only_workflow)
                 limit 1

@@ -3,6 +3,8 @@
 use futures_util::future::{join_all, select};
 use serde_json::json;
 use sqlx::Row as _;
+use stint_protocol::{ClaimedTask, WorkflowState};
+use stint_tests::holder::beat;
 use stint_tests::{Setup, TestPlatform, TestWorker, new_task, until};
 
 /// How often a statement ran since the counters were reset.
@@ -190,4 +192,75 @@ fn an_idle_platform_with_ten_waiting_workers_runs_fewer_than_five_statements_a_s
         let statements: i64 = counted.iter().map(|statement| statement.calls).sum();
         assert!(statements < 5 * seconds, "{seconds} s: {counted:#?}");
     });
+}
+
+#[test]
+fn no_request_reads_the_leases_that_ended_though_a_snapshot_keeps_them() {
+    const ENDED: usize = 5_000;
+    /// A walk over them reads more than one page for each.
+    const PAGES_MAX: i64 = 1_000;
+    stint_tests::test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let first = worker.begin().await;
+        let mut holding = t.sql().begin().await.expect("a transaction");
+        for statement in [
+            "set transaction isolation level repeatable read",
+            "select count(*) from task_leases",
+        ] {
+            sqlx::query(statement)
+                .execute(&mut *holding)
+                .await
+                .expect("a snapshot is held");
+        }
+        t.execute(&format!(
+            "insert into task_leases
+             select (jsonb_populate_record(l, jsonb_build_object(
+                 'task_id', gen_random_uuid(), 'agent_id', gen_random_uuid(), 'worker_id', gen_random_uuid()))).*
+             from task_leases l, generate_series(1, {ENDED});
+             delete from task_leases where task_id <> '{}'",
+            first.id
+        ))
+        .await;
+        t.execute("vacuum analyze task_leases").await;
+
+        count_from_now(t).await;
+        serve(&worker, first).await;
+        t.create("two").await;
+        serve(&worker, worker.begin().await).await;
+        let run = t
+            .launch(json!({ "a": { "kind": "task" }, "b": { "kind": "task", "needs": ["a"] } }))
+            .await;
+        serve(&worker, worker.begin().await).await;
+        serve(&worker, worker.begin().await).await;
+        assert_eq!(
+            t.run(run.workflow.id).await.workflow.state,
+            WorkflowState::Completed
+        );
+        let read: Vec<(String, i64)> = sqlx::query_as(
+            "select query, (shared_blks_hit + shared_blks_read) / calls from pg_stat_statements
+             where dbid = (select oid from pg_database where datname = current_database())
+               and query not like '%pg_stat_statements%'",
+        )
+        .fetch_all(t.sql())
+        .await
+        .expect("the counters can be read");
+        assert!(read.iter().any(|(query, _)| query.contains(CLAIM)));
+        let walks: Vec<_> = read
+            .iter()
+            .filter(|(_, pages)| *pages > PAGES_MAX)
+            .collect();
+        assert!(walks.is_empty(), "{walks:#?}");
+        holding.rollback().await.expect("it is over");
+    });
+}
+
+/// What a holder asks about a task of its own, and then the task is completed.
+async fn serve(worker: &TestWorker, held: ClaimedTask) {
+    let lists = beat(&[(held.id, held.attempt)]);
+    let beaten = worker.agent.heartbeat_agent(worker.agent_id, &lists).await;
+    assert_eq!(beaten.expect("the heartbeat is accepted").lost, []);
+    worker.agent.get_task(held.id).await.expect("its task");
+    let completed = worker.complete(&held, json!({})).await;
+    completed.expect("the completion is accepted");
 }

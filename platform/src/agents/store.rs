@@ -365,7 +365,7 @@ pub(crate) async fn forget(
                 from agents a
                 left join workers w on w.tenant_id = a.tenant_id and w.id = a.worker_id
                 where greatest(a.last_heartbeat_at, w.last_heartbeat_at) < clock_timestamp() - make_interval(days => $1)
-                  and not exists (select from task_leases l where l.tenant_id = a.tenant_id and l.agent_id = a.id)
+                  and not exists (select from task_leases l where l.tenant_id is not distinct from a.tenant_id and l.agent_id = a.id)
                 order by a.tenant_id, a.id
                 limit $2
                 for update of a skip locked) old

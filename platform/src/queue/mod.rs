@@ -20,6 +20,13 @@
 //! hot reports, [`move_tasks`] is every other move, [`unblock`] counts dependencies off. All are
 //! set-based and total: what depends on data is a verdict, not an error. Whoever makes a task claimable
 //! leaves a note, and [`Hints`] wakes the claims that wait for it.
+//!
+//! Of `task_leases` nearly all rows are dead, the more so while somebody holds a snapshot. The planner takes it for
+//! empty, and a walk over all of it for as cheap as a look for one row. So tasks are looked for one by one, in a
+//! lateral with a limit, or as an array; and who looks for the leases of a holder compares the tenant by
+//! `is not distinct from`, which no index serves, so that only the index of the holder is left. (A router that finds
+//! the machine of a tenant by `tenant_id = …` does not see through that: spread over machines, these few want the
+//! plain comparison.)
 
 mod claim;
 mod gates;

@@ -38,18 +38,18 @@ pub async fn touch_leases(
     let touched = sqlx::query!(
         "with mine as (
              select l.task_id
-             from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[]) as w (task_id, attempt, agent_id, worker_id)
-             join task_leases l
-               on l.tenant_id = $1 and l.task_id = w.task_id and l.attempt = w.attempt
-              and (l.agent_id = w.agent_id or l.worker_id = w.worker_id)
-             -- No index knows this expression, so that the leases are found by their key.
-             where l.expires_at - make_interval(secs => l.lease_seconds * 0.9) < clock_timestamp()
-             order by l.task_id
-             for update of l skip locked)
+             from (select * from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[]) as w (task_id, attempt, agent_id, worker_id)
+                   order by task_id) w
+             cross join lateral (
+                 select l.task_id from task_leases l
+                 where l.tenant_id = $1 and l.task_id = w.task_id and l.attempt = w.attempt
+                   and (l.agent_id = w.agent_id or l.worker_id = w.worker_id)
+                   -- No index knows this expression, so that the leases are found by their key.
+                   and l.expires_at - make_interval(secs => l.lease_seconds * 0.9) < clock_timestamp()
+                 for update skip locked) l)
          update task_leases l
          set expires_at = greatest(l.expires_at, clock_timestamp() + make_interval(secs => l.lease_seconds))
-         from mine
-         where l.tenant_id = $1 and l.task_id = mine.task_id",
+         where l.tenant_id = $1 and l.task_id = any(array(select task_id from mine))",
         tenant.uuid(),
         &tasks,
         &attempts,

@@ -33,19 +33,19 @@ pub(super) async fn renew_listed(
     let (agents, workers) = columns(renewals.iter().map(|r| r.holder));
     sqlx::query!(
         "with kept as (
-             select l.task_id, l.attempt, r.progress
-             from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::text[])
-                  as r (task_id, attempt, agent_id, worker_id, progress)
-             join task_leases l on l.task_id = r.task_id and l.attempt = r.attempt
-             where l.tenant_id = $1
-               and (l.agent_id = r.agent_id or l.worker_id = r.worker_id)
-             order by l.task_id
-             for no key update of l)
+             select l.task_id, r.progress
+             from (select * from unnest($2::uuid[], $3::int[], $4::uuid[], $5::uuid[], $6::text[])
+                       as r (task_id, attempt, agent_id, worker_id, progress)
+                   order by task_id) r
+             cross join lateral (
+                 select l.task_id from task_leases l
+                 where l.tenant_id = $1 and l.task_id = r.task_id and l.attempt = r.attempt
+                   and (l.agent_id = r.agent_id or l.worker_id = r.worker_id)
+                 for no key update) l)
          update task_leases l
          set expires_at = clock_timestamp() + make_interval(secs => l.lease_seconds),
-             progress = coalesce(k.progress::json, l.progress)
-         from kept k
-         where l.tenant_id = $1 and l.task_id = k.task_id and l.attempt = k.attempt",
+             progress = coalesce((select k.progress::json from kept k where k.task_id = l.task_id limit 1), l.progress)
+         where l.tenant_id = $1 and l.task_id = any(array(select task_id from kept))",
         tenant.uuid(),
         &tasks,
         &attempts,
@@ -67,16 +67,15 @@ pub(super) async fn renew_all_of(
     let (agents, workers) = columns(holders.iter().copied());
     sqlx::query!(
         "with kept as (
-             select l.task_id, l.attempt
+             select l.task_id
              from task_leases l
-             where l.tenant_id = $1
+             where l.tenant_id is not distinct from $1
                and (l.agent_id = any($2::uuid[]) or l.worker_id = any($3::uuid[]))
              order by l.task_id
              for no key update of l)
          update task_leases l
          set expires_at = clock_timestamp() + make_interval(secs => l.lease_seconds)
-         from kept k
-         where l.tenant_id = $1 and l.task_id = k.task_id and l.attempt = k.attempt",
+         where l.tenant_id = $1 and l.task_id = any(array(select task_id from kept))",
         tenant.uuid(),
         &agents as &[Option<Uuid>],
         &workers as &[Option<Uuid>],
@@ -96,7 +95,7 @@ pub(super) async fn held_by(
     let rows = sqlx::query!(
         r#"select task_id, attempt, agent_id, worker_id, cancel_by is not null as "is_cancelled!"
          from task_leases
-         where tenant_id = $1
+         where tenant_id is not distinct from $1
            and (agent_id = any($2::uuid[]) or worker_id = any($3::uuid[]))
          order by claimed_at, task_id"#,
         tenant.uuid(),
@@ -147,13 +146,12 @@ pub(super) async fn expire_of(
         "with gone as (
              select l.task_id
              from task_leases l
-             where l.tenant_id = $1 and (l.agent_id = $2 or l.worker_id = $3)
+             where l.tenant_id is not distinct from $1 and (l.agent_id = $2 or l.worker_id = $3)
              order by l.task_id
              for no key update of l)
          update task_leases l
          set expires_at = least(l.expires_at, clock_timestamp())
-         from gone g
-         where l.tenant_id = $1 and l.task_id = g.task_id",
+         where l.tenant_id = $1 and l.task_id = any(array(select task_id from gone))",
         tenant.uuid(),
         agent.map(AgentId::uuid),
         worker.map(WorkerId::uuid),

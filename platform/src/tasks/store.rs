@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::record::Row;
 use crate::error::Error;
 
-/// Selects from the one projection, with what follows `from task_records t`.
+/// Selects from the one projection, with the `from` clause that names it `t`, and what follows.
 macro_rules! select_records {
     ($rest:literal, $($argument:expr),* $(,)?) => {
         sqlx::query_as!(
@@ -29,7 +29,7 @@ macro_rules! select_records {
                       max_abandons as "max_abandons!", max_reworks as "max_reworks!", requires_approval as "requires_approval!",
                       question, preferred_agent_id, preferred_worker_id,
                       created_at as "created_at!", updated_at as "updated_at!"
-               from task_records t "#
+               "#
                 + $rest,
             $($argument),*
         )
@@ -43,7 +43,8 @@ pub(super) async fn records(
     ids: &[Uuid],
 ) -> Result<HashMap<TaskId, Task>, Error> {
     let rows = select_records!(
-        "where t.tenant_id = $1 and t.id = any($2)",
+        "from unnest($2::uuid[]) as wanted (task_id)
+         cross join lateral (select * from task_records where tenant_id = $1 and id = wanted.task_id limit 1) t",
         tenant.uuid(),
         ids
     )
@@ -62,7 +63,8 @@ pub(crate) async fn record(
     workspaces: Option<&[Uuid]>,
 ) -> Result<Task, Error> {
     let row = select_records!(
-        "where t.tenant_id = $1 and t.id = $2 and ($3::uuid[] is null or t.workspace_id = any($3))",
+        "from task_records t
+         where t.tenant_id = $1 and t.id = $2 and ($3::uuid[] is null or t.workspace_id = any($3))",
         tenant.uuid(),
         id.uuid(),
         workspaces as Option<&[Uuid]>,
@@ -99,7 +101,8 @@ pub(super) async fn list(
     offset: i64,
 ) -> Result<(Vec<Task>, i64), Error> {
     let rows = select_records!(
-        "where t.tenant_id = $1
+        "from task_records t
+         where t.tenant_id = $1
            and ($2::text[] is null or t.state = any($2))
            and ($3::uuid[] is null or t.workspace_id = any($3))
            and ($4::uuid is null or t.workspace_id = $4)
@@ -255,7 +258,7 @@ pub(super) async fn lock(
     id: TaskId,
 ) -> Result<bool, Error> {
     let found = sqlx::query_scalar!(
-        "select id from tasks where tenant_id = $1 and id = $2 for update",
+        "select id from tasks where tenant_id = $1 and id = $2 for no key update",
         tenant.uuid(),
         id.uuid()
     )
@@ -372,7 +375,7 @@ pub(super) async fn unfinished(
     let rows = sqlx::query!(
         r#"select t.id, t.title, p.state as "state!"
            from tasks t
-           join task_positions p on p.tenant_id = t.tenant_id and p.task_id = t.id
+           cross join lateral (select state from task_positions where tenant_id = $1 and task_id = t.id limit 1) p
            where t.tenant_id = $1 and t.id = any($2) and p.state <> 'completed'
            order by t.id
            limit 20"#,
@@ -414,9 +417,9 @@ pub(super) async fn candidates(
                   coalesce(w.last_heartbeat_at, a.last_heartbeat_at)
                       > clock_timestamp() - 2 * make_interval(secs => coalesce(w.heartbeat_interval_seconds, a.heartbeat_interval_seconds)) as "is_alive!",
                   coalesce(w.drain_requested_at is not null or w.said_status in ('draining', 'offline'), false) as "is_draining!",
-                  (select count(*) from task_leases l where l.tenant_id = $1 and l.agent_id = a.id) < a.capacity
+                  (select count(*) from task_leases l where l.tenant_id is not distinct from $1 and l.agent_id = a.id) < a.capacity
                       and (w.id is null
-                           or (select count(*) from task_leases l where l.tenant_id = $1 and l.worker_id = w.id) < w.capacity) as "has_room!"
+                           or (select count(*) from task_leases l where l.tenant_id is not distinct from $1 and l.worker_id = w.id) < w.capacity) as "has_room!"
            from agents a
            left join workers w on w.tenant_id = a.tenant_id and w.id = a.worker_id
            where a.tenant_id = $1"#,

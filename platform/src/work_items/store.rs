@@ -463,7 +463,7 @@ pub(super) async fn tasks_of(
     let rows = sqlx::query!(
         r#"select t.id, p.state as "state!"
            from (select id from tasks where tenant_id = $1 and work_item_id = $2 order by id limit $3) t
-           join task_positions p on p.tenant_id = $1 and p.task_id = t.id
+           cross join lateral (select state from task_positions where tenant_id = $1 and task_id = t.id limit 1) p
            order by t.id"#,
         tenant.uuid(),
         id.uuid(),

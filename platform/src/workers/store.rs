@@ -369,7 +369,7 @@ pub(crate) async fn forget(
                 from workers w
                 where w.last_heartbeat_at < clock_timestamp() - make_interval(days => $1)
                   and not exists (select from agents a where a.tenant_id = w.tenant_id and a.worker_id = w.id)
-                  and not exists (select from task_leases l where l.tenant_id = w.tenant_id and l.worker_id = w.id)
+                  and not exists (select from task_leases l where l.tenant_id is not distinct from w.tenant_id and l.worker_id = w.id)
                 order by w.tenant_id, w.id
                 limit $2
                 for update of w skip locked) old

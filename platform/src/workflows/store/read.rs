@@ -231,7 +231,7 @@ pub(in crate::workflows) async fn tasks(
         r#"select t.id, t.work_item_id, t.stage_name, t.title, t.role, p.state as "state!", p.attempt as "attempt!",
                   p.retry_count as "retry_count!", p.state_changed_at as "state_changed_at!", t.created_at
            from (select * from tasks where tenant_id = $1 and workflow_id = $2 order by id desc limit $3) t
-           join task_positions p on p.tenant_id = t.tenant_id and p.task_id = t.id
+           cross join lateral (select * from task_positions where tenant_id = $1 and task_id = t.id limit 1) p
            order by t.id desc"#,
         tenant.uuid(),
         run.uuid(),

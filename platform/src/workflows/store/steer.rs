@@ -329,7 +329,7 @@ pub(in crate::workflows) async fn open_tasks(
                (select task_id, 3 from task_waiting where tenant_id = $1 and workflow_id = $2 and $3::uuid is null order by task_id limit 20)
                union all
                (select t.id, 0 from tasks t
-                join task_positions p on p.tenant_id = $1 and p.task_id = t.id
+                cross join lateral (select state from task_positions where tenant_id = $1 and task_id = t.id limit 1) p
                 where t.tenant_id = $1 and t.work_item_id = $3 and p.state not in ('completed', 'failed', 'cancelled')
                 order by t.id limit 20)
            ) o

@@ -36,19 +36,24 @@ create view task_moves as
     join (values (1), (0)) as m (before) on m.before = 0 or e.via_state is not null
     where e.entity_type = 'task' and e.task_seq is not null;
 
--- Hands the next ready tasks of the wanted lanes to a batch of claimants, one each.
+-- Hands the next ready tasks to a batch of claimants, one each.
 --
--- All claimants of one call want the same lanes. `lanes`, `priorities` and `beyond` name a lane, a priority
--- and the seq beyond which to look (a hint). Candidates are found by index prefix, then locked with `skip
--- locked`, so that replicas pass each other; twice as many are looked at as are wanted, so that a collision
--- with another replica still fills the batch. `oldest_leases` bounds the count of a holder's leases (a hint).
+-- Claimants that want the same lanes are one set; `sets` tells the set of each claimant, in ascending order. `lanes`,
+-- `priorities` and `beyond` name a lane, a priority and the seq beyond which to look (a hint), for one set after the
+-- other; `ends` tells where each set ends there. All that is done for claimants and for tasks is done once for the
+-- batch, and only the look into the lanes for each set: fleets differ in their tags.
 --
--- Rows come in no order, one for each claimant that got something or was refused; the row of place 0 tells
--- how many candidates were seen. Claimants without a row got nothing.
+-- Candidates are found by index prefix, then locked with `skip locked`, so that replicas pass each other; twice as
+-- many are looked at as are wanted, so that a collision with another replica still fills the batch. `oldest_leases`
+-- bounds the count of a holder's leases (a hint).
+--
+-- Rows come in no order, one for each claimant that got something or was refused, and one of the verdict `seen` for
+-- each set, whose place is the number of the set. Claimants without a row got nothing. `full` is who holds as much as
+-- it may; who would have had room, but for earlier claims of the batch, is asked to come `later`.
 create function claim_next(
-    tenant uuid, agents uuid[], workers uuid[], agent_capacities int[], worker_capacities int[], request_ids text[],
+    tenant uuid, sets int[], agents uuid[], workers uuid[], agent_capacities int[], worker_capacities int[], request_ids text[],
     lease_lengths int[], fences bool[], starting bool[], actor_types text[], actors uuid[], oldest_leases bigint[],
-    lanes text[], priorities smallint[], beyond bigint[], only_workspaces uuid[], only_workflow uuid
+    ends int[], lanes text[], priorities smallint[], beyond bigint[], only_workspaces uuid[], only_workflow uuid
 ) returns table (
     place int, verdict text, candidates int, oldest_lease bigint, task_id uuid, attempt int, lane text, seq bigint,
     state text, retry_count int, abandon_count int, rework_count int, agent_id uuid, worker_id uuid,
@@ -71,11 +76,18 @@ declare
     known_verdicts text[];
     known_tasks uuid[];
     known_attempts int[];
-    wanted int;
-    -- Where the candidates lie, then those of them that were locked.
-    spots tid[];
-    -- Which claimants get them, by their places.
-    takers bigint[];
+    -- Places of those who may have a task, one set after the other, and how many they are in each set.
+    waiting bigint[];
+    wanted bigint[];
+    -- In a set: where its lanes begin, and its waiting; and where the candidates lie, then those that were locked.
+    first_lane int := 1;
+    first_waiting int := 1;
+    picked tid[];
+    -- How many candidates each set has seen.
+    seen int[] := '{}';
+    -- Where the tasks lie that are handed out, and who gets them.
+    spots tid[] := '{}';
+    takers bigint[] := '{}';
 begin
     perform pg_advisory_xact_lock(holder.key)
     from (
@@ -108,12 +120,16 @@ begin
     -- of these lists. Leases are looked up in a way that the index of their holder alone can serve. To the planner a
     -- table whose rows are nearly all dead is empty, and any index as good as another: it would walk a whole one for
     -- a tenant, or for a number, which are the last columns there.
-    select array_agg(coalesce(s.verdict, case when s.nth_of_worker > s.room_of_worker then 'full' end) order by s.place),
-           count(*) filter (where s.verdict is null and (s.nth_of_worker > s.room_of_worker) is not true),
-           array_agg(s.oldest order by s.place)
-    into verdicts, wanted, living
+    select array_agg(s.verdict order by s.place), array_agg(s.oldest order by s.place)
+    into verdicts, living
     from (
-        select a.*, row_number() over (partition by a.worker_id, a.verdict is null order by a.place) as nth_of_worker
+        select a.place, a.oldest,
+               case when a.verdict is not null then a.verdict
+                    when row_number() over (partition by a.worker_id, a.verdict is null order by a.place) <= a.room_of_worker
+                         or a.room_of_worker is null then null
+                    when a.room_of_worker > 0 then 'later'
+                    else 'full'
+               end as verdict
         from (
             select c.place, c.worker_id, c.oldest, c.room_of_worker,
                    case when c.refusal is not null then c.refusal
@@ -121,6 +137,7 @@ begin
                         -- A holder of capacity 1 that still holds a task gets it back as a new attempt, so that
                         -- an older process of the same name is stale.
                         when c.agent_capacity = 1 and c.may_regain and c.nth_of_agent = 1 then 'regains'
+                        when c.of_agent < c.agent_capacity then 'later'
                         else 'full'
                    end as verdict
             from (
@@ -211,41 +228,57 @@ begin
         left join regained r on r.place = u.place;
     end if;
 
-    if wanted > 0 then
-        spots := array(
-            select found.spot
-            from unnest(lanes, priorities, beyond) as looked (lane, priority, beyond)
-            cross join lateral (
-                select q.ctid as spot, q.priority, q.seq
-                from task_queue q
-                where q.tenant_id = tenant
-                  and q.lane = looked.lane
-                  and q.priority = looked.priority
-                  and q.seq > looked.beyond
-                  -- A `case`, because of an `or` the planner thinks that hardly a row passes, and then it
-                  -- prefers to sort the whole lane instead of walking the index until it has enough.
-                  and case when only_workspaces is null and only_workflow is null then true
-                           else (only_workspaces is null or q.workspace_id = any(only_workspaces))
-                                and (only_workflow is null or q.workflow_id = only_workflow)
-                      end
-                order by q.seq
-                limit 2 * wanted
-            ) found
-            order by found.priority, found.seq
-            limit 2 * wanted);
-    end if;
-    candidates := coalesce(cardinality(spots), 0);
+    select array_agg(c.place order by c.place) filter (where c.verdict is null) into waiting
+    from unnest(verdicts) with ordinality as c (verdict, place);
+    wanted := array(
+        select count(*) filter (where c.verdict is null)
+        from unnest(verdicts, sets) as c (verdict, of_set)
+        group by c.of_set
+        order by c.of_set);
 
-    if cardinality(spots) > 0 then
-        spots := array(
-            select q.ctid
-            from task_queue q
-            where q.tenant_id = tenant and q.ctid = any(spots)
-            order by q.priority, q.seq
-            limit wanted
-            for update skip locked);
-        takers := array(select c.place from unnest(verdicts) with ordinality as c (verdict, place) where c.verdict is null order by c.place);
-    end if;
+    for nth in 1 .. cardinality(ends) loop
+        picked := '{}';
+        if wanted[nth] > 0 then
+            picked := array(
+                select found.spot
+                from unnest(lanes[first_lane:ends[nth]], priorities[first_lane:ends[nth]], beyond[first_lane:ends[nth]])
+                     as looked (lane, priority, beyond)
+                cross join lateral (
+                    select q.ctid as spot, q.priority, q.seq
+                    from task_queue q
+                    where q.tenant_id = tenant
+                      and q.lane = looked.lane
+                      and q.priority = looked.priority
+                      and q.seq > looked.beyond
+                      -- What an earlier set gets is locked, but not for this transaction.
+                      and q.ctid not in (select unnest(spots))
+                      -- A `case`, because of an `or` the planner thinks that hardly a row passes, and then it
+                      -- prefers to sort the whole lane instead of walking the index until it has enough.
+                      and case when only_workspaces is null and only_workflow is null then true
+                               else (only_workspaces is null or q.workspace_id = any(only_workspaces))
+                                    and (only_workflow is null or q.workflow_id = only_workflow)
+                          end
+                    order by q.seq
+                    limit 2 * wanted[nth]
+                ) found
+                order by found.priority, found.seq
+                limit 2 * wanted[nth]);
+        end if;
+        seen := seen || cardinality(picked);
+        if cardinality(picked) > 0 then
+            picked := array(
+                select q.ctid
+                from task_queue q
+                where q.tenant_id = tenant and q.ctid = any(picked)
+                order by q.priority, q.seq
+                limit wanted[nth]
+                for update skip locked);
+            spots := spots || picked;
+            takers := takers || waiting[first_waiting : first_waiting + cardinality(picked) - 1];
+        end if;
+        first_lane := ends[nth] + 1;
+        first_waiting := first_waiting + wanted[nth];
+    end loop;
 
     if cardinality(spots) > 0 then
         return query
@@ -291,7 +324,7 @@ begin
                    case d.moves when 1 then 'claimed' else 'in_progress' end, 'claim', fences[d.place], d.workflow_id
             from dealt d
         )
-        select d.place::int, 'claimed', candidates, least(living[d.place], d.lease_no), d.task_id, d.attempt + 1, d.lane,
+        select d.place::int, 'claimed', null::int, least(living[d.place], d.lease_no), d.task_id, d.attempt + 1, d.lane,
                d.seq, case d.moves when 1 then 'claimed' else 'in_progress' end, d.retry_count, d.abandon_count, d.rework_count,
                agents[d.place], workers[d.place], moment, case d.moves when 2 then moment end,
                moment + make_interval(secs => d.lease_seconds), d.lease_seconds, d.progress::text, d.workflow_id, d.work_item_id,
@@ -303,7 +336,7 @@ begin
 
     if num_nonnulls(variadic verdicts) > 0 then
         return query
-        select v.place::int, v.verdict, candidates, living[v.place], v.task_id, coalesce(l.attempt, v.attempt),
+        select v.place::int, v.verdict, null::int, living[v.place], v.task_id, coalesce(l.attempt, v.attempt),
                l.lane, l.seq, l.state, l.retry_count, l.abandon_count, l.rework_count, l.agent_id, l.worker_id, l.claimed_at,
                l.started_at, l.expires_at, l.lease_seconds, l.progress::text, t.workflow_id, t.work_item_id, t.workspace_id,
                t.activation_id, t.title, t.description, t.task_type, t.task_kind, t.role, t.stage_name, t.priority,
@@ -321,8 +354,11 @@ begin
         where v.verdict is not null;
     end if;
 
-    place := 0;
-    verdict := 'seen';
-    return next;
+    for nth in 1 .. cardinality(ends) loop
+        place := nth;
+        verdict := 'seen';
+        candidates := seen[nth];
+        return next;
+    end loop;
 end
 $$;

@@ -147,6 +147,11 @@ impl<L: Lane> Entrance<L> {
         ended?
     }
 
+    /// How many requests are in it: those that wait, and those of the batch that is under way.
+    pub fn load(&self) -> usize {
+        self.load.items.load(Ordering::Relaxed)
+    }
+
     fn enter(&self, bytes: usize) -> Result<Share, Error> {
         let load = &self.load;
         let items = load.items.fetch_add(1, Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! Claiming: who gets which task, and what a repetition gets.
 
+use futures_util::future::join_all;
 use serde_json::json;
 use stint_protocol::{
     ClaimTask, ClaimTasks, ErrorCode, ExecutionMode, Priority, ReasonCode, RegisterAgent, TaskId,
     TaskState,
 };
-use stint_tests::{TestPlatform, TestWorker, new_task, refused, refused_because, test};
+use stint_tests::{TestPlatform, TestWorker, new_task, refused, refused_because, test, until};
 use uuid::Uuid;
 
 async fn with_role(t: &TestPlatform, title: &str, role: &str) -> TaskId {
@@ -379,6 +380,38 @@ fn a_workers_capacity_bounds_its_agents_together() {
         worker.claim_one().await;
         worker.claim_one().await;
         assert!(worker.claim().await.is_none());
+    });
+}
+
+#[test]
+fn a_claim_that_finds_nothing_takes_no_room_from_another_one_of_its_agent() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        worker.claim().await;
+        let task = with_role(t, "Z", "z").await;
+        // While one claim waits for what the holder's lock guards, the others gather.
+        let mut held = t.sql().begin().await.expect("a transaction");
+        sqlx::query("select pg_advisory_xact_lock(uuid_hash_extended($1, 0))")
+            .bind(worker.worker_id.uuid())
+            .execute(&mut *held)
+            .await
+            .expect("the lock is free");
+        let claims = ["role:x", "role:y", "role:z"]
+            .map(|tag| worker.claim_with(move |claim| claim.routing_tags = vec![tag.to_owned()]));
+        let release = async {
+            until("all but the first gather", async || {
+                t.app().lanes.claim.load() == 3
+            })
+            .await;
+            held.rollback().await.expect("the lock is released");
+        };
+        let (claimed, ()) = tokio::join!(join_all(claims), release);
+        let claimed: Vec<_> = claimed
+            .into_iter()
+            .filter_map(|claim| claim.expect("the claim is accepted"))
+            .collect();
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(claimed[0].id, task);
     });
 }
 

@@ -155,6 +155,30 @@ fn what_is_asked_at_once_shares_commits() {
 }
 
 #[test]
+fn claims_that_want_different_lanes_share_a_statement() {
+    const WORKERS: usize = 30;
+    const STATEMENTS_MAX: i64 = 10;
+    Setup::new().test(async |t| {
+        let mut workers = Vec::new();
+        for number in 0..WORKERS {
+            let tag = format!("role:{number}");
+            let worker = t.worker(&format!("w{number}")).tags(&[&tag]).await;
+            worker.claim().await;
+            let role = Some(number.to_string());
+            t.create_with("task", |task| task.role = role).await;
+            workers.push(worker);
+        }
+        count_from_now(t).await;
+        let claimed = join_all(workers.iter().map(TestWorker::claim_one)).await;
+        for (number, task) in claimed.iter().enumerate() {
+            assert_eq!(task.role, Some(number.to_string()));
+        }
+        let calls = calls_of(&counted(t).await, CLAIM);
+        assert!((1..=STATEMENTS_MAX).contains(&calls), "{calls} statements");
+    });
+}
+
+#[test]
 fn an_idle_platform_with_ten_waiting_workers_runs_fewer_than_five_statements_a_second() {
     // The pulse beats once a second: it is the clock of this test.
     const PULSE: &str = "platform_pulse";

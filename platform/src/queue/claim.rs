@@ -1,5 +1,7 @@
 //! Handing out: the next ready tasks to those who ask.
 
+use std::collections::BTreeMap;
+
 use protocol::{AgentId, TaskId, TenantId, Timestamp, WorkerId, WorkflowId};
 use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
@@ -45,17 +47,76 @@ impl Claimant {
     }
 }
 
-/// Claimants of one tenant that want the same lanes.
-pub struct Claims<'a> {
+/// What claims must have in common to share a statement.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bounds {
     /// Whose tasks.
     pub tenant: TenantId,
+    /// Only tasks of these workspaces.
+    pub workspaces: Option<Vec<Uuid>>,
+    /// Only tasks of this workflow.
+    pub workflow: Option<Uuid>,
+}
+
+impl Bounds {
+    /// Whether they take whatever lies in their lanes.
+    pub fn are_open(&self) -> bool {
+        self.workspaces.is_none() && self.workflow.is_none()
+    }
+}
+
+/// Claims that share a statement.
+#[derive(Debug)]
+pub struct Claims<'a> {
+    /// What they have in common.
+    pub bounds: Bounds,
+    /// Those that want the same lanes.
+    pub sets: Vec<LaneSet<'a>>,
+}
+
+/// Claims that want the same lanes.
+#[derive(Debug)]
+pub struct LaneSet<'a> {
     /// The lanes they take from.
-    pub lanes: &'a [String],
+    pub lanes: Vec<String>,
+    /// Which ones they are, of those that were gathered.
+    pub places: Vec<usize>,
     /// Who asks, one task each.
-    pub claimants: &'a [&'a Claimant],
-    /// Whether each statement commits by itself. Then what a first one handed out stands, whatever
-    /// becomes of a second look for the others.
-    pub commits_by_itself: bool,
+    pub claimants: Vec<&'a Claimant>,
+}
+
+impl<'a> Claims<'a> {
+    /// Gathers claims, each with its tenant and lanes, by what they can share.
+    pub fn gather(
+        claims: impl Iterator<Item = (TenantId, Vec<String>, &'a Claimant)>,
+    ) -> Vec<Self> {
+        let mut gathered: BTreeMap<Bounds, BTreeMap<Vec<String>, Vec<(usize, &Claimant)>>> =
+            BTreeMap::new();
+        for (place, (tenant, lanes, claimant)) in claims.enumerate() {
+            let bounds = Bounds {
+                tenant,
+                workspaces: claimant.workspaces.clone(),
+                workflow: claimant.workflow.map(WorkflowId::uuid),
+            };
+            let sets = gathered.entry(bounds).or_default();
+            sets.entry(lanes).or_default().push((place, claimant));
+        }
+        let set = |(lanes, members): (_, Vec<(usize, &'a Claimant)>)| {
+            let (places, claimants) = members.into_iter().unzip();
+            LaneSet {
+                lanes,
+                places,
+                claimants,
+            }
+        };
+        gathered
+            .into_iter()
+            .map(|(bounds, sets)| Self {
+                bounds,
+                sets: sets.into_iter().map(set).collect(),
+            })
+            .collect()
+    }
 }
 
 /// What a claim got.
@@ -125,7 +186,7 @@ pub struct Held {
 struct Row {
     place: i32,
     verdict: String,
-    candidates: i32,
+    candidates: Option<i32>,
     oldest_lease: Option<i64>,
     task_id: Option<Uuid>,
     attempt: Option<i32>,
@@ -168,22 +229,25 @@ struct Row {
 /// How often claims look again when all they saw was locked by another replica at that moment.
 const LOOKS_PAST_OTHERS: usize = 4;
 
-/// Where the claims of one statement ended, to be remembered once it has committed.
+/// What the claims of a set got.
+#[derive(Debug)]
+pub struct Dealt {
+    /// One answer for each claimant, in their order.
+    pub claimed: Vec<Claimed>,
+    /// Whether those who got nothing may take it that the lanes are empty. Not when they saw tasks that
+    /// another replica had locked: it may not have them in the end.
+    pub proves_empty: bool,
+}
+
+/// Where claims ended, to be remembered once they have committed.
 #[derive(Debug, Default)]
 pub struct Advance {
     marks: Vec<(TenantId, String, usize, i64)>,
     holders: Vec<AgentId>,
     oldest_leases: Vec<(Uuid, i64)>,
-    saw_tasks_of_others: bool,
 }
 
 impl Advance {
-    /// Whether those who got nothing may take it that the lanes are empty. Not when they saw tasks that
-    /// another replica had locked: it may not have them in the end.
-    pub fn proves_empty(&self) -> bool {
-        !self.saw_tasks_of_others
-    }
-
     /// Remembers. Only after the commit: a watermark must not pass a task whose claim was rolled back.
     pub fn apply(self, hints: &Hints) {
         for (tenant, lane, priority, seq) in self.marks {
@@ -198,10 +262,87 @@ impl Advance {
     }
 }
 
-/// Hands out tasks to claimants of one tenant that want the same lanes: one answer each, in their order.
+/// The look for tasks of one set.
+struct Look<'a> {
+    set: &'a LaneSet<'a>,
+    answers: Vec<Option<Claimed>>,
+    /// Beyond which seq it looks in each lane; and the lowest that makes sense.
+    marks: Vec<Marks>,
+    floors: Vec<Marks>,
+    looks_past_others: usize,
+    saw_tasks_of_others: bool,
+    // What the last statement has told.
+    candidates: i32,
+    got_some: bool,
+    come_later: Vec<usize>,
+}
+
+impl<'a> Look<'a> {
+    fn new(hints: &Hints, claims: &Claims<'_>, set: &'a LaneSet<'a>) -> Self {
+        // A filter passes over tasks, so neither reads nor moves the watermark.
+        let marks_of = |read: &dyn Fn(&String) -> Marks| -> Vec<Marks> {
+            let one = |lane| match claims.bounds.are_open() {
+                true => read(lane),
+                false => [0; PRIORITIES],
+            };
+            set.lanes.iter().map(one).collect()
+        };
+        Self {
+            answers: vec![None; set.claimants.len()],
+            marks: marks_of(&|lane| hints.marks(claims.bounds.tenant, lane)),
+            floors: marks_of(&|lane| hints.floor(claims.bounds.tenant, lane)),
+            set,
+            looks_past_others: 0,
+            saw_tasks_of_others: false,
+            candidates: 0,
+            got_some: false,
+            come_later: Vec::new(),
+        }
+    }
+
+    /// Who has no answer yet, by their places.
+    fn open(&self) -> impl Iterator<Item = usize> {
+        (0..self.answers.len()).filter(|place| self.answers[*place].is_none())
+    }
+
+    fn is_over(&self) -> bool {
+        self.open().next().is_none()
+    }
+
+    fn looks_beyond_the_floor(&self) -> bool {
+        let mut lanes = self.marks.iter().zip(&self.floors);
+        lanes.any(|(marks, floors)| marks.iter().zip(floors).any(|(mark, floor)| mark > floor))
+    }
+
+    /// Draws the conclusions from what the last statement has told.
+    fn conclude(&mut self) {
+        let saw_some = self.candidates > 0;
+        let later = std::mem::take(&mut self.come_later);
+        if saw_some && (self.got_some || self.looks_past_others < LOOKS_PAST_OTHERS) {
+            // There may be more behind what was seen, or behind what others have locked: look again.
+            self.looks_past_others += usize::from(!self.got_some);
+        } else if self.looks_beyond_the_floor() {
+            self.marks.clone_from(&self.floors);
+        } else {
+            self.saw_tasks_of_others |= saw_some;
+            // There is nothing for those who were in time.
+            for place in self
+                .open()
+                .filter(|place| !later.contains(place))
+                .collect::<Vec<_>>()
+            {
+                self.answers[place] = Some(Claimed::Nothing);
+            }
+            self.looks_past_others = 0;
+        }
+    }
+}
+
+/// Hands out tasks to claimants of one tenant: what each set got, in their order.
 ///
 /// Looks beyond the watermarks first; whoever finds nothing there looks once more from the floor, and
-/// some more times past what another replica has locked.
+/// some more times past what another replica has locked. Where each statement commits by itself, what a first one
+/// handed out stands, whatever becomes of a second look for the others.
 ///
 /// # Errors
 /// Those of the database. The same claim request on two replicas in one moment is a unique violation: run
@@ -210,91 +351,85 @@ pub async fn claim_next(
     db: &mut PgConnection,
     hints: &Hints,
     claims: &Claims<'_>,
-) -> Result<(Vec<Claimed>, Advance), Error> {
+    commits_by_itself: bool,
+) -> Result<(Vec<Dealt>, Advance), Error> {
     let mut advance = Advance::default();
-    // A filter passes over tasks, so neither reads nor moves the watermark.
-    let is_filtered = claims
-        .claimants
+    let mut looks: Vec<Look<'_>> = claims
+        .sets
         .iter()
-        .any(|claimant| claimant.workspaces.is_some() || claimant.workflow.is_some());
-    let marks_of = |read: &dyn Fn(&String) -> Marks| -> Vec<Marks> {
-        let one = |lane| {
-            if is_filtered {
-                [0; PRIORITIES]
-            } else {
-                read(lane)
-            }
-        };
-        claims.lanes.iter().map(one).collect()
-    };
-    let floors = marks_of(&|lane| hints.floor(claims.tenant, lane));
-    let mut marks = marks_of(&|lane| hints.marks(claims.tenant, lane));
-    let mut answers: Vec<Option<Claimed>> = vec![None; claims.claimants.len()];
-    let (mut looked_before, mut looks_past_others) = (false, 0);
+        .map(|set| Look::new(hints, claims, set))
+        .collect();
+    let mut looked_before = false;
     loop {
-        let open: Vec<usize> = (0..answers.len())
-            .filter(|place| answers[*place].is_none())
+        let mut open: Vec<&mut Look<'_>> =
+            looks.iter_mut().filter(|look| !look.is_over()).collect();
+        if open.is_empty() {
+            break;
+        }
+        let asked: Vec<(usize, usize)> = open
+            .iter()
+            .enumerate()
+            .flat_map(|(nth, look)| look.open().map(move |place| (nth, place)))
             .collect();
-        let claimants: Vec<&Claimant> = open.iter().map(|place| claims.claimants[*place]).collect();
-        let rows = match fetch(db, hints, claims, &marks, &claimants).await {
+        let rows = match fetch(db, hints, claims, &open, &asked).await {
             Ok(rows) => rows,
-            Err(error) if claims.commits_by_itself && looked_before => {
+            Err(error) if commits_by_itself && looked_before => {
                 tracing::warn!(%error, "a second look for work failed; those that found nothing ask again");
-                advance.saw_tasks_of_others = true;
+                for look in open {
+                    look.saw_tasks_of_others = true;
+                }
                 break;
             }
             Err(error) => return Err(error),
         };
         looked_before = true;
-        let saw_some = rows.first().is_some_and(|row| row.candidates > 0);
-        let from_floor = marks
-            .iter()
-            .zip(&floors)
-            .all(|(marks, floors)| marks.iter().zip(floors).all(|(mark, floor)| mark <= floor));
-        let mut got_some = false;
+        for look in &mut open {
+            look.got_some = false;
+        }
         for row in rows {
-            // Place 0 only tells what was seen.
-            let Some(place) = usize::try_from(row.place)
+            let nth = usize::try_from(row.place)
                 .ok()
-                .and_then(|nth| nth.checked_sub(1))
-            else {
+                .and_then(|nth| nth.checked_sub(1));
+            let nth = nth
+                .ok_or_else(|| anyhow::anyhow!("claim_next has told of the place {}", row.place))?;
+            if row.verdict == "seen" {
+                open[nth].candidates = row.candidates.unwrap_or_default();
                 continue;
-            };
-            let place = open[place];
-            got_some |= row.verdict == "claimed";
-            if !is_filtered && row.verdict == "claimed" {
-                advance.note(claims.tenant, &row);
+            }
+            let (set, place) = asked[nth];
+            let look = &mut open[set];
+            if row.verdict == "later" {
+                look.come_later.push(place);
+                continue;
+            }
+            if row.verdict == "claimed" {
+                look.got_some = true;
+                if claims.bounds.are_open() {
+                    advance.note(claims.bounds.tenant, &row);
+                }
             }
             if let Some(agent) = row.agent_id {
                 advance.holders.push(AgentId::from(agent));
             }
             if let Some(oldest) = row.oldest_lease {
-                advance
-                    .oldest_leases
-                    .push((claims.claimants[place].holder(), oldest));
+                let holder = look.set.claimants[place].holder();
+                advance.oldest_leases.push((holder, oldest));
             }
-            answers[place] = Some(answer(row)?);
+            look.answers[place] = Some(answer(row)?);
         }
-        if answers.iter().all(Option::is_some) {
-            break;
-        }
-        if saw_some && (got_some || looks_past_others < LOOKS_PAST_OTHERS) {
-            // There may be more behind what was seen, or behind what others have locked: look again.
-            looks_past_others += usize::from(!got_some);
-        } else if from_floor {
-            advance.saw_tasks_of_others = saw_some;
-            break;
-        } else {
-            marks.clone_from(&floors);
+        for look in open {
+            look.conclude();
         }
     }
-    Ok((
-        answers
+    let dealt = looks.into_iter().map(|look| Dealt {
+        claimed: look
+            .answers
             .into_iter()
             .map(|answer| answer.unwrap_or(Claimed::Nothing))
             .collect(),
-        advance,
-    ))
+        proves_empty: !look.saw_tasks_of_others,
+    });
+    Ok((dealt.collect(), advance))
 }
 
 impl Advance {
@@ -331,9 +466,14 @@ async fn fetch(
     db: &mut PgConnection,
     hints: &Hints,
     claims: &Claims<'_>,
-    marks: &[Marks],
-    claimants: &[&Claimant],
+    looks: &[&mut Look<'_>],
+    asked: &[(usize, usize)],
 ) -> Result<Vec<Row>, Error> {
+    let claimants: Vec<&Claimant> = asked
+        .iter()
+        .map(|(nth, place)| looks[*nth].set.claimants[*place])
+        .collect();
+    let sets: Vec<i32> = asked.iter().map(|(nth, _)| number(*nth + 1)).collect();
     let agents: Vec<Uuid> = claimants
         .iter()
         .map(|claimant| claimant.agent.uuid())
@@ -350,9 +490,9 @@ async fn fetch(
         .iter()
         .map(|claimant| claimant.worker_capacity)
         .collect();
-    let request_ids: Vec<Option<String>> = claimants
+    let request_ids: Vec<Option<&str>> = claimants
         .iter()
-        .map(|claimant| claimant.request_id.clone())
+        .map(|claimant| claimant.request_id.as_deref())
         .collect();
     let lease_seconds: Vec<i32> = claimants
         .iter()
@@ -366,45 +506,51 @@ async fn fetch(
         .collect();
     let actors: Vec<Uuid> = claimants.iter().map(|claimant| claimant.actor).collect();
     let oldest_leases = hints.oldest_leases(claimants.iter().map(|claimant| claimant.holder()));
+    let mut ends: Vec<i32> = Vec::new();
     let mut wanted_lanes: Vec<&str> = Vec::new();
     let mut wanted_priorities: Vec<i16> = Vec::new();
     let mut beyond: Vec<i64> = Vec::new();
-    for (lane, marks) in claims.lanes.iter().zip(marks) {
-        for (priority, mark) in (0..).zip(marks) {
-            wanted_lanes.push(lane);
-            wanted_priorities.push(priority);
-            beyond.push(*mark);
+    for look in looks {
+        for (lane, marks) in look.set.lanes.iter().zip(&look.marks) {
+            for (priority, mark) in (0..).zip(marks) {
+                wanted_lanes.push(lane);
+                wanted_priorities.push(priority);
+                beyond.push(*mark);
+            }
         }
+        ends.push(number(beyond.len()));
     }
-    let first = claimants.first();
-    let workspaces = first.and_then(|claimant| claimant.workspaces.clone());
-    let workflow = first
-        .and_then(|claimant| claimant.workflow)
-        .map(WorkflowId::uuid);
     sqlx::query_file_as!(
         Row,
         "src/queue/claim_next.sql",
-        claims.tenant.uuid(),
+        claims.bounds.tenant.uuid(),
+        &sets,
         &agents,
         &workers as &[Option<Uuid>],
         &agent_capacities,
         &worker_capacities as &[Option<i32>],
-        &request_ids as &[Option<String>],
+        &request_ids as &[Option<&str>],
         &lease_seconds,
         &fenced,
         &starts,
         &actor_types as &[&str],
         &actors,
         &oldest_leases,
+        &ends,
         &wanted_lanes as &[&str],
         &wanted_priorities,
         &beyond,
-        workspaces.as_deref() as Option<&[Uuid]>,
-        workflow as Option<Uuid>,
+        claims.bounds.workspaces.as_deref() as Option<&[Uuid]>,
+        claims.bounds.workflow as Option<Uuid>,
     )
     .fetch_all(db)
     .await
     .map_err(Error::from)
+}
+
+/// A number of things in a batch, as the database counts them.
+fn number(count: usize) -> i32 {
+    i32::try_from(count).expect("a batch has fewer than two thousand million of anything")
 }
 
 fn answer(row: Row) -> Result<Claimed, Error> {

@@ -1,16 +1,16 @@
-//! Claims in batches: one statement per distinct set of lanes.
+//! Claims in batches: one statement, which looks into the lanes for each distinct set of them.
 
 use std::collections::BTreeMap;
 
 use protocol::{AgentId, TenantId};
-use uuid::Uuid;
+use sqlx::PgConnection;
 
 use super::claim::Claim;
 use crate::app::App;
 use crate::batch::Lane;
-use crate::db::{LaneDb, Note};
+use crate::db::{LaneConnection, LaneDb, Note, Tx};
 use crate::error::Error;
-use crate::queue::{self, Claimant, Claimed, Claims};
+use crate::queue::{self, Claimed, Claims};
 
 /// What waits together to be claimed commits together.
 pub struct ClaimLane;
@@ -35,65 +35,53 @@ impl Lane for ClaimLane {
         size_of::<Claim>() + member.lanes.iter().map(String::len).sum::<usize>()
     }
 
-    /// One statement per distinct set of lanes. All in one transaction, so that a later one sees what an
-    /// earlier one took; a single one commits by itself.
+    /// One statement for all that are restricted alike. Several in one transaction, so that a later one sees what
+    /// an earlier one took; a single one commits by itself.
     async fn run(app: &App, members: &[Claim]) -> Result<Vec<Dealt>, Error> {
         settle_pinned(app, members).await?;
-        let groups = group(app, members);
+        let groups = Claims::gather(members.iter().map(|member| {
+            let lanes = app.hints.without_known_empty(member.tenant, &member.lanes);
+            (member.tenant, lanes, &member.claimant)
+        }));
         let mut answers: Vec<Option<Claimed>> = vec![None; members.len()];
         let mut advances = Vec::new();
-        let mut tx = if groups.len() > 1 {
-            Some(app.db.begin_lane(LaneDb::Claim).await?)
-        } else {
-            None
+        let mut proven_empty = Vec::new();
+        let mut db = match groups.len() {
+            1 => Db::Alone(app.db.lane(LaneDb::Claim).await?),
+            _ => Db::Together(app.db.begin_lane(LaneDb::Claim).await?),
         };
-        let mut alone = if tx.is_none() {
-            Some(app.db.lane(LaneDb::Claim).await?)
-        } else {
-            None
-        };
-        let observed: Vec<_> = groups
-            .keys()
-            .map(|wants| app.hints.observe(wants.tenant, &wants.lanes))
-            .collect();
-        for (wants, places) in &groups {
-            let claimants: Vec<&Claimant> = places
+        for claims in &groups {
+            let tenant = claims.bounds.tenant;
+            let observed: Vec<_> = claims
+                .sets
                 .iter()
-                .map(|place| &members[*place].claimant)
+                .map(|set| app.hints.observe(tenant, &set.lanes))
                 .collect();
-            let claims = Claims {
-                tenant: wants.tenant,
-                lanes: &wants.lanes,
-                claimants: &claimants,
-                commits_by_itself: alone.is_some(),
-            };
-            let db = match (&mut tx, &mut alone) {
-                (Some(tx), _) => tx.conn(),
-                (None, Some(alone)) => &mut **alone,
-                (None, None) => unreachable!("one of both was opened"),
-            };
-            let (claimed, advance) = queue::claim_next(db, &app.hints, &claims)
+            let is_alone = matches!(db, Db::Alone(_));
+            let (dealt, advance) = queue::claim_next(db.conn(), &app.hints, claims, is_alone)
                 .await
                 .map_err(crate::db::unknown_outcome)?;
             advances.push(advance);
-            for (place, claimed) in places.iter().zip(claimed) {
-                answers[*place] = Some(claimed);
+            for ((set, observed), dealt) in claims.sets.iter().zip(observed).zip(dealt) {
+                if dealt.proves_empty && claims.bounds.are_open() {
+                    proven_empty.push((tenant, set, observed));
+                }
+                for (place, claimed) in set.places.iter().zip(dealt.claimed) {
+                    answers[*place] = Some(claimed);
+                }
             }
         }
-        match tx {
-            Some(mut tx) => {
-                tx.note(Note::EventsAppended);
-                tx.commit(app).await?;
+        db.commit(app).await?;
+        for (tenant, set, observed) in proven_empty {
+            for place in &set.places {
+                if matches!(answers[*place], Some(Claimed::Nothing)) {
+                    let agent = members[*place].claimant.agent;
+                    app.hints
+                        .found_nothing(tenant, &set.lanes, &observed, agent);
+                }
             }
-            None => app.bus.publish(app, vec![Note::EventsAppended]),
         }
-        if let Some(alone) = alone {
-            alone.put_back();
-        }
-        for (((wants, places), observed), advance) in groups.iter().zip(&observed).zip(advances) {
-            if advance.proves_empty() {
-                remember_empty(app, members, wants, places, observed, &answers);
-            }
+        for advance in advances {
             advance.apply(&app.hints);
         }
         Ok(members
@@ -111,28 +99,36 @@ impl Lane for ClaimLane {
     }
 }
 
-/// What claims must have in common to share a statement.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Wants {
-    tenant: TenantId,
-    lanes: Vec<String>,
-    workspaces: Option<Vec<Uuid>>,
-    workflow: Option<Uuid>,
+/// The connection of a batch.
+enum Db {
+    /// Its one statement commits by itself.
+    Alone(LaneConnection),
+    /// Its statements commit together.
+    Together(Tx),
 }
 
-fn group(app: &App, members: &[Claim]) -> BTreeMap<Wants, Vec<usize>> {
-    let mut groups: BTreeMap<Wants, Vec<usize>> = BTreeMap::new();
-    for (place, member) in members.iter().enumerate() {
-        let claimant = &member.claimant;
-        let wants = Wants {
-            tenant: member.tenant,
-            lanes: app.hints.without_known_empty(member.tenant, &member.lanes),
-            workspaces: claimant.workspaces.clone(),
-            workflow: claimant.workflow.map(Into::into),
-        };
-        groups.entry(wants).or_default().push(place);
+impl Db {
+    fn conn(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Alone(db) => db,
+            Self::Together(tx) => tx.conn(),
+        }
     }
-    groups
+
+    /// Gives it back once what it did has committed, and tells of it.
+    async fn commit(self, app: &App) -> Result<(), Error> {
+        match self {
+            Self::Alone(db) => {
+                app.bus.publish(app, vec![Note::EventsAppended]);
+                db.put_back();
+                Ok(())
+            }
+            Self::Together(mut tx) => {
+                tx.note(Note::EventsAppended);
+                tx.commit(app).await
+            }
+        }
+    }
 }
 
 /// Every agent has lanes that only it takes from, and hardly any of them ever holds a task. One statement
@@ -156,29 +152,6 @@ async fn settle_pinned(app: &App, members: &[Claim]) -> Result<(), Error> {
     }
     db.put_back();
     Ok(())
-}
-
-fn remember_empty(
-    app: &App,
-    members: &[Claim],
-    wants: &Wants,
-    places: &[usize],
-    observed: &queue::Observed,
-    answers: &[Option<Claimed>],
-) {
-    if wants.workspaces.is_some() || wants.workflow.is_some() {
-        return;
-    }
-    for place in places {
-        if matches!(answers[*place], Some(Claimed::Nothing)) {
-            app.hints.found_nothing(
-                wants.tenant,
-                &wants.lanes,
-                observed,
-                members[*place].claimant.agent,
-            );
-        }
-    }
 }
 
 /// A claim whose client has gone is undone at once, counting no abandon.

@@ -1,18 +1,14 @@
 //! Feeding: a batch that creates tasks hands them to the claims that wait for them, in its transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use protocol::TenantId;
-use uuid::Uuid;
 
 use super::claim_lane::take_back;
 use crate::app::App;
 use crate::db::Tx;
 use crate::error::Error;
-use crate::queue::{self, Advance, Claimant, Claimed, Claims, Taken, Woken};
-
-/// What waiting claims must have in common to share a statement.
-type FedKey = (TenantId, Vec<String>, Option<Vec<Uuid>>, Option<Uuid>);
+use crate::queue::{self, Advance, Claimed, Claims, Taken, Woken};
 
 /// A claim that waited for a lane, and what it got.
 struct Fed {
@@ -65,38 +61,24 @@ impl Feeding {
 
     /// Runs the ordinary claim statement for them.
     pub(super) async fn claim(&mut self, app: &App, tx: &mut Tx) -> Result<(), Error> {
-        let mut groups: BTreeMap<FedKey, Vec<usize>> = BTreeMap::new();
-        for (place, Fed { lane, taken, .. }) in self.waiting.iter().enumerate() {
+        let groups = Claims::gather(self.waiting.iter().map(|Fed { lane, taken, .. }| {
             let mut lanes = app.hints.without_known_empty(taken.tenant, &taken.lanes);
             // The lane that is being filled is known to be empty until this commits.
             if !lanes.contains(lane) {
                 lanes.push(lane.clone());
             }
-            let workflow = taken.claimant.workflow.map(Into::into);
-            let key = (
-                taken.tenant,
-                lanes,
-                taken.claimant.workspaces.clone(),
-                workflow,
-            );
-            groups.entry(key).or_default().push(place);
-        }
-        for ((tenant, lanes, ..), places) in groups {
-            let claimants: Vec<&Claimant> = places
-                .iter()
-                .map(|place| &self.waiting[*place].taken.claimant)
-                .collect();
-            let claims = Claims {
-                tenant,
-                lanes: &lanes,
-                claimants: &claimants,
-                commits_by_itself: false,
-            };
-            let (claimed, advance) = queue::claim_next(tx.conn(), &app.hints, &claims).await?;
+            (taken.tenant, lanes, &taken.claimant)
+        }));
+        let mut found = Vec::new();
+        for claims in &groups {
+            let (dealt, advance) = queue::claim_next(tx.conn(), &app.hints, claims, false).await?;
             self.advances.push(advance);
-            for (place, claimed) in places.into_iter().zip(claimed) {
-                self.waiting[place].claimed = claimed;
+            for (set, dealt) in claims.sets.iter().zip(dealt) {
+                found.extend(set.places.iter().copied().zip(dealt.claimed));
             }
+        }
+        for (place, claimed) in found {
+            self.waiting[place].claimed = claimed;
         }
         Ok(())
     }

@@ -53,6 +53,16 @@ impl KeyCache {
             entry.was_used.store(true, Ordering::Relaxed);
             return Ok(Some(Arc::clone(&entry.identity)));
         }
+        // Boxed: the room that the database takes is not kept for every request that waits.
+        Box::pin(self.ask(app, bearer, hash)).await
+    }
+
+    async fn ask(
+        &self,
+        app: &App,
+        bearer: &str,
+        hash: [u8; 32],
+    ) -> Result<Option<Arc<Identity>>, Error> {
         let (named, believed_for) = if auth::is_token(bearer) {
             let Some(token) = auth::verify(app.seal.signing_key(), bearer) else {
                 return Ok(None);

@@ -46,6 +46,17 @@ impl Holders {
         if let Some(holder) = self.0.get(&(tenant, agent)) {
             return Ok(Arc::clone(&holder));
         }
+        // Boxed, because what a request may have to ask the database takes more room than all the rest of it, and a
+        // claim that waits would keep that room.
+        Box::pin(self.look_up(app, tenant, agent)).await
+    }
+
+    async fn look_up(
+        &self,
+        app: &App,
+        tenant: TenantId,
+        agent: AgentId,
+    ) -> Result<Arc<Holder>, Error> {
         let mut db = app.db.reader().await?;
         let row = store::holder(&mut db, tenant, agent.uuid())
             .await?

@@ -1,12 +1,10 @@
 //! Claiming: who gets which task, and what a repetition gets.
 
-use futures_util::future::join_all;
 use serde_json::json;
 use stint_protocol::{
-    ClaimTask, ClaimTasks, ErrorCode, ExecutionMode, Priority, ReasonCode, RegisterAgent, TaskId,
-    TaskState,
+    ClaimTask, ErrorCode, ExecutionMode, Priority, ReasonCode, RegisterAgent, TaskId, TaskState,
 };
-use stint_tests::{TestPlatform, TestWorker, new_task, refused, refused_because, test, until};
+use stint_tests::{TestPlatform, TestWorker, new_task, refused, refused_because, test};
 use uuid::Uuid;
 
 async fn with_role(t: &TestPlatform, title: &str, role: &str) -> TaskId {
@@ -19,21 +17,6 @@ async fn with_priority(t: &TestPlatform, title: &str, priority: Priority) -> Tas
     t.create_with(title, |task| task.priority = Some(priority))
         .await
         .id
-}
-
-fn several(worker: &TestWorker, max_tasks: u32) -> ClaimTasks {
-    ClaimTasks {
-        max_tasks,
-        agent_id: worker.agent_id,
-        worker_id: None,
-        routing_tags: Vec::new(),
-        workflow_id: None,
-        include_context: None,
-        start: None,
-        wait_seconds: None,
-        lease_seconds: None,
-        request_id: None,
-    }
 }
 
 #[test]
@@ -384,38 +367,6 @@ fn a_workers_capacity_bounds_its_agents_together() {
 }
 
 #[test]
-fn a_claim_that_finds_nothing_takes_no_room_from_another_one_of_its_agent() {
-    test(async |t| {
-        let worker = t.worker("w1").await;
-        worker.claim().await;
-        let task = with_role(t, "Z", "z").await;
-        // While one claim waits for what the holder's lock guards, the others gather.
-        let mut held = t.sql().begin().await.expect("a transaction");
-        sqlx::query("select pg_advisory_xact_lock(uuid_hash_extended($1, 0))")
-            .bind(worker.worker_id.uuid())
-            .execute(&mut *held)
-            .await
-            .expect("the lock is free");
-        let claims = ["role:x", "role:y", "role:z"]
-            .map(|tag| worker.claim_with(move |claim| claim.routing_tags = vec![tag.to_owned()]));
-        let release = async {
-            until("all but the first gather", async || {
-                t.app().lanes.claim.load() == 3
-            })
-            .await;
-            held.rollback().await.expect("the lock is released");
-        };
-        let (claimed, ()) = tokio::join!(join_all(claims), release);
-        let claimed: Vec<_> = claimed
-            .into_iter()
-            .filter_map(|claim| claim.expect("the claim is accepted"))
-            .collect();
-        assert_eq!(claimed.len(), 1);
-        assert_eq!(claimed[0].id, task);
-    });
-}
-
-#[test]
 fn a_holder_of_capacity_1_gets_its_task_back_as_a_new_attempt() {
     test(async |t| {
         let worker = t.worker("w1").await;
@@ -528,83 +479,6 @@ fn twin_claims_on_two_replicas_get_one_attempt() {
             };
             let (one, other) = tokio::join!(claim(&here), claim(&there));
             assert_eq!((one.id, one.attempt), (other.id, other.attempt));
-        }
-    });
-}
-
-#[test]
-fn several_tasks_can_be_claimed_at_once() {
-    test(async |t| {
-        let worker = t.worker("w1").capacity(10).await;
-        for _ in 0..5 {
-            t.create("paint").await;
-        }
-        let three = worker
-            .agent
-            .claim_tasks(&several(&worker, 3))
-            .await
-            .unwrap();
-        assert_eq!(three.unwrap().tasks.len(), 3);
-        let rest = worker
-            .agent
-            .claim_tasks(&several(&worker, 10))
-            .await
-            .unwrap();
-        assert_eq!(rest.unwrap().tasks.len(), 2);
-        let none = worker
-            .agent
-            .claim_tasks(&several(&worker, 10))
-            .await
-            .unwrap();
-        assert!(none.is_none());
-    });
-}
-
-#[test]
-fn several_tasks_claimed_at_once_stay_within_capacity() {
-    test(async |t| {
-        let worker = t.worker("w1").capacity(2).await;
-        for _ in 0..5 {
-            t.create("paint").await;
-        }
-        let got = worker
-            .agent
-            .claim_tasks(&several(&worker, 5))
-            .await
-            .unwrap();
-        assert_eq!(got.unwrap().tasks.len(), 2);
-    });
-}
-
-#[test]
-fn a_repeated_claim_of_several_gets_the_same_attempts() {
-    test(async |t| {
-        let worker = t.worker("w1").capacity(10).await;
-        for _ in 0..6 {
-            t.create("paint").await;
-        }
-        let mut claim = several(&worker, 3);
-        claim.request_id = Some("c1".to_owned());
-        let ids = async || {
-            let got = worker.agent.claim_tasks(&claim).await.unwrap().unwrap();
-            let mut ids: Vec<TaskId> = got.tasks.iter().map(|task| task.id).collect();
-            ids.sort();
-            ids
-        };
-        let first = ids().await;
-        assert_eq!(first, ids().await);
-    });
-}
-
-#[test]
-fn a_claim_of_no_or_too_many_tasks_is_refused() {
-    test(async |t| {
-        let worker = t.worker("w1").await;
-        for max_tasks in [0, 101] {
-            refused(
-                worker.agent.claim_tasks(&several(&worker, max_tasks)).await,
-                ErrorCode::SchemaValidationFailed,
-            );
         }
     });
 }

@@ -6,6 +6,7 @@ mod briefs;
 mod budgets;
 mod child_workflows;
 mod claims;
+mod claims_at_once;
 mod commits;
 mod contention;
 mod continuity;

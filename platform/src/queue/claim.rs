@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use protocol::{AgentId, TaskId, TenantId, Timestamp, WorkerId, WorkflowId};
 use sqlx::PgConnection;
-use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::claim_store::{Row, answer, fetch};
 use super::hints::Hints;
 use super::watermark::{Marks, PRIORITIES};
 use crate::error::Error;
@@ -42,7 +42,7 @@ pub struct Claimant {
 
 impl Claimant {
     /// Whose capacity bounds it first: its worker, if it has one.
-    fn holder(&self) -> Uuid {
+    pub(super) fn holder(&self) -> Uuid {
         self.worker.map_or(self.agent.uuid(), WorkerId::uuid)
     }
 }
@@ -90,8 +90,8 @@ impl<'a> Claims<'a> {
     pub fn gather(
         claims: impl Iterator<Item = (TenantId, Vec<String>, &'a Claimant)>,
     ) -> Vec<Self> {
-        let mut gathered: BTreeMap<Bounds, BTreeMap<Vec<String>, Vec<(usize, &Claimant)>>> =
-            BTreeMap::new();
+        type Members<'a> = Vec<(usize, &'a Claimant)>;
+        let mut gathered: BTreeMap<Bounds, BTreeMap<Vec<String>, Members<'a>>> = BTreeMap::new();
         for (place, (tenant, lanes, claimant)) in claims.enumerate() {
             let bounds = Bounds {
                 tenant,
@@ -101,7 +101,7 @@ impl<'a> Claims<'a> {
             let sets = gathered.entry(bounds).or_default();
             sets.entry(lanes).or_default().push((place, claimant));
         }
-        let set = |(lanes, members): (_, Vec<(usize, &'a Claimant)>)| {
+        let set = |(lanes, members): (_, Members<'a>)| {
             let (places, claimants) = members.into_iter().unzip();
             LaneSet {
                 lanes,
@@ -183,49 +183,6 @@ pub struct Held {
     pub created_at: Timestamp,
 }
 
-struct Row {
-    place: i32,
-    verdict: String,
-    candidates: Option<i32>,
-    oldest_lease: Option<i64>,
-    task_id: Option<Uuid>,
-    attempt: Option<i32>,
-    lane: Option<String>,
-    seq: Option<i64>,
-    state: Option<String>,
-    retry_count: Option<i32>,
-    abandon_count: Option<i32>,
-    rework_count: Option<i32>,
-    agent_id: Option<Uuid>,
-    worker_id: Option<Uuid>,
-    claimed_at: Option<DateTime<Utc>>,
-    started_at: Option<DateTime<Utc>>,
-    expires_at: Option<DateTime<Utc>>,
-    lease_seconds: Option<i32>,
-    progress: Option<String>,
-    workflow_id: Option<Uuid>,
-    work_item_id: Option<Uuid>,
-    workspace_id: Option<Uuid>,
-    activation_id: Option<Uuid>,
-    title: Option<String>,
-    description: Option<String>,
-    task_type: Option<String>,
-    task_kind: Option<String>,
-    role: Option<String>,
-    stage_name: Option<String>,
-    priority: Option<i16>,
-    timeout_minutes: Option<i32>,
-    depends_on: Option<Vec<Uuid>>,
-    settings: Option<String>,
-    input: Option<String>,
-    context: Option<String>,
-    role_config: Option<String>,
-    environment: Option<String>,
-    metadata: Option<String>,
-    is_orchestrator_task: Option<bool>,
-    created_at: Option<DateTime<Utc>>,
-}
-
 /// How often claims look again when all they saw was locked by another replica at that moment.
 const LOOKS_PAST_OTHERS: usize = 4;
 
@@ -263,11 +220,11 @@ impl Advance {
 }
 
 /// The look for tasks of one set.
-struct Look<'a> {
-    set: &'a LaneSet<'a>,
+pub(super) struct Look<'a> {
+    pub(super) set: &'a LaneSet<'a>,
     answers: Vec<Option<Claimed>>,
     /// Beyond which seq it looks in each lane; and the lowest that makes sense.
-    marks: Vec<Marks>,
+    pub(super) marks: Vec<Marks>,
     floors: Vec<Marks>,
     looks_past_others: usize,
     saw_tasks_of_others: bool,
@@ -462,157 +419,6 @@ pub async fn settle_pinned(
     Ok(())
 }
 
-async fn fetch(
-    db: &mut PgConnection,
-    hints: &Hints,
-    claims: &Claims<'_>,
-    looks: &[&mut Look<'_>],
-    asked: &[(usize, usize)],
-) -> Result<Vec<Row>, Error> {
-    let claimants: Vec<&Claimant> = asked
-        .iter()
-        .map(|(nth, place)| looks[*nth].set.claimants[*place])
-        .collect();
-    let sets: Vec<i32> = asked.iter().map(|(nth, _)| number(*nth + 1)).collect();
-    let agents: Vec<Uuid> = claimants
-        .iter()
-        .map(|claimant| claimant.agent.uuid())
-        .collect();
-    let workers: Vec<Option<Uuid>> = claimants
-        .iter()
-        .map(|claimant| claimant.worker.map(WorkerId::uuid))
-        .collect();
-    let agent_capacities: Vec<i32> = claimants
-        .iter()
-        .map(|claimant| claimant.agent_capacity)
-        .collect();
-    let worker_capacities: Vec<Option<i32>> = claimants
-        .iter()
-        .map(|claimant| claimant.worker_capacity)
-        .collect();
-    let request_ids: Vec<Option<&str>> = claimants
-        .iter()
-        .map(|claimant| claimant.request_id.as_deref())
-        .collect();
-    let lease_seconds: Vec<i32> = claimants
-        .iter()
-        .map(|claimant| claimant.lease_seconds)
-        .collect();
-    let fenced: Vec<bool> = claimants.iter().map(|claimant| claimant.fenced).collect();
-    let starts: Vec<bool> = claimants.iter().map(|claimant| claimant.starts).collect();
-    let actor_types: Vec<&str> = claimants
-        .iter()
-        .map(|claimant| claimant.actor_type)
-        .collect();
-    let actors: Vec<Uuid> = claimants.iter().map(|claimant| claimant.actor).collect();
-    let oldest_leases = hints.oldest_leases(claimants.iter().map(|claimant| claimant.holder()));
-    let mut ends: Vec<i32> = Vec::new();
-    let mut wanted_lanes: Vec<&str> = Vec::new();
-    let mut wanted_priorities: Vec<i16> = Vec::new();
-    let mut beyond: Vec<i64> = Vec::new();
-    for look in looks {
-        for (lane, marks) in look.set.lanes.iter().zip(&look.marks) {
-            for (priority, mark) in (0..).zip(marks) {
-                wanted_lanes.push(lane);
-                wanted_priorities.push(priority);
-                beyond.push(*mark);
-            }
-        }
-        ends.push(number(beyond.len()));
-    }
-    sqlx::query_file_as!(
-        Row,
-        "src/queue/claim_next.sql",
-        claims.bounds.tenant.uuid(),
-        &sets,
-        &agents,
-        &workers as &[Option<Uuid>],
-        &agent_capacities,
-        &worker_capacities as &[Option<i32>],
-        &request_ids as &[Option<&str>],
-        &lease_seconds,
-        &fenced,
-        &starts,
-        &actor_types as &[&str],
-        &actors,
-        &oldest_leases,
-        &ends,
-        &wanted_lanes as &[&str],
-        &wanted_priorities,
-        &beyond,
-        claims.bounds.workspaces.as_deref() as Option<&[Uuid]>,
-        claims.bounds.workflow as Option<Uuid>,
-    )
-    .fetch_all(db)
-    .await
-    .map_err(Error::from)
-}
-
-/// A number of things in a batch, as the database counts them.
-fn number(count: usize) -> i32 {
-    i32::try_from(count).expect("a batch has fewer than two thousand million of anything")
-}
-
-fn answer(row: Row) -> Result<Claimed, Error> {
-    let missing = || anyhow::anyhow!("the verdict {} came without its task", row.verdict);
-    Ok(match row.verdict.as_str() {
-        "full" => Claimed::Full,
-        "draining" => Claimed::Draining,
-        "gone" => Claimed::Gone,
-        "spent" => Claimed::Spent {
-            task: row.task_id.ok_or_else(missing)?.into(),
-            attempt: row.attempt.ok_or_else(missing)?,
-        },
-        "claimed" => Claimed::Task(Box::new(held(row)?)),
-        "replayed" => Claimed::Replayed(Box::new(held(row)?)),
-        unknown => {
-            return Err(anyhow::anyhow!("claim_next has the unknown verdict {unknown}").into());
-        }
-    })
-}
-
-fn held(row: Row) -> Result<Held, Error> {
-    fn known<T>(value: Option<T>) -> Result<T, Error> {
-        value.ok_or_else(|| anyhow::anyhow!("a claimed task came without its facts").into())
-    }
-    Ok(Held {
-        task: known(row.task_id)?.into(),
-        attempt: known(row.attempt)?,
-        state: known(row.state)?,
-        retry_count: known(row.retry_count)?,
-        abandon_count: known(row.abandon_count)?,
-        rework_count: known(row.rework_count)?,
-        agent: known(row.agent_id)?.into(),
-        worker: row.worker_id.map(Into::into),
-        claimed_at: known(row.claimed_at)?.into(),
-        started_at: row.started_at.map(Into::into),
-        expires_at: known(row.expires_at)?.into(),
-        lease_seconds: known(row.lease_seconds)?,
-        progress: row.progress,
-        workflow_id: row.workflow_id,
-        work_item_id: row.work_item_id,
-        workspace_id: row.workspace_id,
-        activation_id: row.activation_id,
-        title: known(row.title)?,
-        description: row.description,
-        task_type: known(row.task_type)?,
-        task_kind: known(row.task_kind)?,
-        role: row.role,
-        stage_name: row.stage_name,
-        priority: known(row.priority)?,
-        timeout_minutes: known(row.timeout_minutes)?,
-        depends_on: known(row.depends_on)?,
-        settings: known(row.settings)?,
-        input: known(row.input)?,
-        context: known(row.context)?,
-        role_config: known(row.role_config)?,
-        environment: known(row.environment)?,
-        metadata: known(row.metadata)?,
-        is_orchestrator_task: known(row.is_orchestrator_task)?,
-        created_at: known(row.created_at)?.into(),
-    })
-}
-
 #[cfg(test)]
 impl Claimant {
     /// Anyone.
@@ -631,5 +437,113 @@ impl Claimant {
             actor_type: "agent",
             actor: Uuid::nil(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lanes(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn claims_share_a_statement_within_their_bounds_and_a_look_with_the_same_lanes() {
+        let (ours, theirs) = (TenantId::new(), TenantId::new());
+        let free = Claimant::for_test();
+        let bound = Claimant {
+            workspaces: Some(vec![Uuid::nil()]),
+            ..Claimant::for_test()
+        };
+        let claims = Claims::gather(
+            [
+                (ours, lanes(&["a"]), &free),
+                (ours, lanes(&["b"]), &free),
+                (ours, lanes(&["a"]), &bound),
+                (ours, lanes(&["a"]), &free),
+                (theirs, lanes(&["a"]), &free),
+            ]
+            .into_iter(),
+        );
+        let mut gathered: Vec<Vec<(&[String], &[usize])>> = claims
+            .iter()
+            .map(|claims| {
+                let sets = claims.sets.iter();
+                sets.map(|set| (set.lanes.as_slice(), set.places.as_slice()))
+                    .collect()
+            })
+            .collect();
+        gathered.sort();
+        let (a, b) = (lanes(&["a"]), lanes(&["b"]));
+        let wanted: [&[(&[String], &[usize])]; 3] =
+            [&[(&a, &[0, 3]), (&b, &[1])], &[(&a, &[2])], &[(&a, &[4])]];
+        assert_eq!(gathered, wanted);
+    }
+
+    /// A look for two claimants that has told nothing yet, beyond a watermark that lies above its floor.
+    fn look<'a>(set: &'a LaneSet<'a>) -> Look<'a> {
+        Look {
+            set,
+            answers: vec![None; set.claimants.len()],
+            marks: vec![[7; PRIORITIES]],
+            floors: vec![[3; PRIORITIES]],
+            looks_past_others: 0,
+            saw_tasks_of_others: false,
+            candidates: 0,
+            got_some: false,
+            come_later: Vec::new(),
+        }
+    }
+
+    fn set<'a>(claimants: &[&'a Claimant]) -> LaneSet<'a> {
+        LaneSet {
+            lanes: lanes(&["a"]),
+            places: (0..claimants.len()).collect(),
+            claimants: claimants.to_vec(),
+        }
+    }
+
+    #[test]
+    fn who_sees_nothing_looks_from_the_floor_and_then_has_nothing() {
+        let claimant = Claimant::for_test();
+        let set = set(&[&claimant, &claimant]);
+        let mut look = look(&set);
+        look.conclude();
+        assert!(!look.is_over());
+        assert_eq!(look.marks, look.floors);
+        look.conclude();
+        assert!(look.is_over() && !look.saw_tasks_of_others);
+    }
+
+    #[test]
+    fn who_sees_only_what_others_have_locked_looks_again_some_times_and_proves_nothing() {
+        let claimant = Claimant::for_test();
+        let set = set(&[&claimant]);
+        let mut look = look(&set);
+        look.marks.clone_from(&look.floors);
+        for _ in 0..LOOKS_PAST_OTHERS {
+            look.candidates = 1;
+            look.conclude();
+            assert!(!look.is_over());
+        }
+        look.conclude();
+        assert!(look.is_over() && look.saw_tasks_of_others);
+    }
+
+    #[test]
+    fn who_was_told_to_come_later_looks_once_more_when_the_others_have_nothing() {
+        let claimant = Claimant::for_test();
+        let set = set(&[&claimant, &claimant]);
+        let mut look = look(&set);
+        look.marks.clone_from(&look.floors);
+        look.come_later = vec![1];
+        look.conclude();
+        assert!(matches!(
+            look.answers.as_slice(),
+            [Some(Claimed::Nothing), None]
+        ));
+        look.conclude();
+        assert!(look.is_over());
     }
 }

@@ -29,6 +29,7 @@
 //! plain comparison.)
 
 mod claim;
+mod claim_store;
 mod gates;
 mod gates_store;
 mod hints;

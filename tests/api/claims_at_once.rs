@@ -1,0 +1,130 @@
+//! Claiming several tasks at once: in one request, and in several that share a batch.
+
+use futures_util::future::join_all;
+use stint_protocol::{ClaimTasks, ErrorCode, TaskId};
+use stint_tests::{TestWorker, refused, test, until};
+
+fn several(worker: &TestWorker, max_tasks: u32) -> ClaimTasks {
+    ClaimTasks {
+        max_tasks,
+        agent_id: worker.agent_id,
+        worker_id: None,
+        routing_tags: Vec::new(),
+        workflow_id: None,
+        include_context: None,
+        start: None,
+        wait_seconds: None,
+        lease_seconds: None,
+        request_id: None,
+    }
+}
+
+#[test]
+fn several_tasks_can_be_claimed_at_once() {
+    test(async |t| {
+        let worker = t.worker("w1").capacity(10).await;
+        for _ in 0..5 {
+            t.create("paint").await;
+        }
+        let three = worker
+            .agent
+            .claim_tasks(&several(&worker, 3))
+            .await
+            .unwrap();
+        assert_eq!(three.unwrap().tasks.len(), 3);
+        let rest = worker
+            .agent
+            .claim_tasks(&several(&worker, 10))
+            .await
+            .unwrap();
+        assert_eq!(rest.unwrap().tasks.len(), 2);
+        let none = worker
+            .agent
+            .claim_tasks(&several(&worker, 10))
+            .await
+            .unwrap();
+        assert!(none.is_none());
+    });
+}
+
+#[test]
+fn several_tasks_claimed_at_once_stay_within_capacity() {
+    test(async |t| {
+        let worker = t.worker("w1").capacity(2).await;
+        for _ in 0..5 {
+            t.create("paint").await;
+        }
+        let got = worker
+            .agent
+            .claim_tasks(&several(&worker, 5))
+            .await
+            .unwrap();
+        assert_eq!(got.unwrap().tasks.len(), 2);
+    });
+}
+
+#[test]
+fn a_repeated_claim_of_several_gets_the_same_attempts() {
+    test(async |t| {
+        let worker = t.worker("w1").capacity(10).await;
+        for _ in 0..6 {
+            t.create("paint").await;
+        }
+        let mut claim = several(&worker, 3);
+        claim.request_id = Some("c1".to_owned());
+        let ids = async || {
+            let got = worker.agent.claim_tasks(&claim).await.unwrap().unwrap();
+            let mut ids: Vec<TaskId> = got.tasks.iter().map(|task| task.id).collect();
+            ids.sort();
+            ids
+        };
+        let first = ids().await;
+        assert_eq!(first, ids().await);
+    });
+}
+
+#[test]
+fn a_claim_of_no_or_too_many_tasks_is_refused() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        for max_tasks in [0, 101] {
+            refused(
+                worker.agent.claim_tasks(&several(&worker, max_tasks)).await,
+                ErrorCode::SchemaValidationFailed,
+            );
+        }
+    });
+}
+
+#[test]
+fn a_claim_that_finds_nothing_takes_no_room_from_another_one_of_its_agent() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        worker.claim().await;
+        let for_z = t.create_with("Z", |task| task.role = Some("z".to_owned()));
+        let task = for_z.await.id;
+        // While one claim waits for what the holder's lock guards, the others gather.
+        let mut held = t.sql().begin().await.expect("a transaction");
+        sqlx::query("select pg_advisory_xact_lock(uuid_hash_extended($1, 0))")
+            .bind(worker.worker_id.uuid())
+            .execute(&mut *held)
+            .await
+            .expect("the lock is free");
+        let claims = ["role:x", "role:y", "role:z"]
+            .map(|tag| worker.claim_with(move |claim| claim.routing_tags = vec![tag.to_owned()]));
+        let release = async {
+            until("all but the first gather", async || {
+                t.app().lanes.claim.load() == 3
+            })
+            .await;
+            held.rollback().await.expect("the lock is released");
+        };
+        let (claimed, ()) = tokio::join!(join_all(claims), release);
+        let claimed: Vec<_> = claimed
+            .into_iter()
+            .filter_map(|claim| claim.expect("the claim is accepted"))
+            .collect();
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(claimed[0].id, task);
+    });
+}

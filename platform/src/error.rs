@@ -151,6 +151,12 @@ impl Error {
             Self::Replayed { .. } | Self::Internal(_) => None,
         }
     }
+
+    /// Whether it is a refusal for this reason.
+    pub fn has_reason(&self, reason: ReasonCode) -> bool {
+        let refused = self.refusal();
+        refused.is_some_and(|refused| refused.details.reason_code == Some(reason))
+    }
 }
 
 impl Refused {

@@ -1,10 +1,16 @@
 //! Times on the wire: RFC 3339, UTC, milliseconds.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
+
+/// The years that RFC 3339 can write, but for the year 0, which the database does not know.
+const YEARS: RangeInclusive<i32> = 1..=9999;
 
 /// A moment by the database clock, written as `2026-01-31T12:00:00.000Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +43,16 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        DateTime::<Utc>::deserialize(deserializer).map(Self)
+        let moment = DateTime::<Utc>::deserialize(deserializer)?;
+        if YEARS.contains(&moment.year()) {
+            Ok(Self(moment))
+        } else {
+            Err(D::Error::custom(format!(
+                "a time in the years {} to {} is expected",
+                YEARS.start(),
+                YEARS.end()
+            )))
+        }
     }
 }
 

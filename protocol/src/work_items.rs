@@ -79,7 +79,7 @@ words! {
         WaitingForChildren = "waiting_for_children",
         /// Its orchestrator failed too often: a person is needed.
         OrchestratorFailed = "orchestrator_failed",
-        /// Its orchestrator is woken when a pause is over.
+        /// Its orchestrator is about to be woken, or is when a pause is over.
         WaitingForOrchestrator = "waiting_for_orchestrator",
         /// It has ended.
         Final = "final",

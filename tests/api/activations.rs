@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use stint_protocol::{
     Activation, ActivationReason, ActivationState, Bare, CancelTask, ClaimedTask, CreateActivation,
-    CreateTask, CreateWorkItem, MutationOutcome, RetryTask, RunWhyReason, SteerWorkflow,
-    SteeringSessionId, TaskError, TaskState, WorkItemId, WorkflowId, WorkflowState,
+    CreateTask, CreateWorkItem, MutationOutcome, RetryTask, RunWhyReason, TaskError, TaskState,
+    WorkItemId, WorkflowId, WorkflowState,
 };
 use stint_tests::{TestPlatform, TestWorker, new_task, object, status_of, test};
 
@@ -523,52 +523,43 @@ fn an_orchestrator_that_takes_long_is_noticed_once() {
 }
 
 #[test]
-fn an_operator_steers_and_the_orchestrator_hears_the_words_even_when_it_was_given_up() {
+fn an_orchestrator_that_cannot_be_woken_keeps_no_other_one_asleep() {
     test(async |t| {
-        let run = launch(t).await;
-        let conductor = orchestrator(t).await;
-        let task = conductor.begin().await;
-        let mut hopeless = TestWorker::failure(&task, "broken");
-        hopeless.error.recoverable = Some(false);
-        conductor.agent.fail_task(task.id, &hopeless).await.unwrap();
+        let broken = launch(t).await;
+        let sound = launch(t).await;
+        let conductor = t
+            .worker("conductor")
+            .capacity(2)
+            .agent_capacity(2)
+            .tags(&["orchestrator"])
+            .await;
+        for _ in 0..2 {
+            let task = conductor.begin().await;
+            conductor.complete(&task, json!({})).await.unwrap();
+        }
+        t.execute(&format!(
+            "create function break_it() returns trigger language plpgsql as $$
+             begin raise exception 'it is broken'; end $$;
+             create trigger break_it before update on activations
+                 for each row when (new.workflow_id = '{broken}' and old.batch_id is null and new.batch_id is not null) execute function break_it()"
+        ))
+        .await;
+        for run in [broken, sound] {
+            let noted = t.admin().create_activation(run, &note("noted")).await;
+            noted.expect("it is taken");
+        }
+        t.execute("update activations set due_at = due_at - interval '1 hour'")
+            .await;
+        let app = t.app();
+        app.loops
+            .run_once(app, "dispatch_activations")
+            .await
+            .expect_err("the loop says that something is wrong");
+        t.take_errors();
+        let woken = conductor.begin().await;
+        assert_eq!(woken.workflow_id, Some(sound));
         assert!(conductor.claim().await.is_none());
-        let words = SteerWorkflow {
-            request: "leave the roof alone".to_owned(),
-            ..SteerWorkflow::default()
-        };
-        let said = t.admin().steer_workflow(run, &words).await.unwrap();
-        let task = conductor.begin().await;
-        assert_eq!(told(&task), ["workflow.created", "operator.steering"]);
-        let events = Value::Object(task.input.members())["events"].clone();
-        assert_eq!(events[1]["payload"]["request"], "leave the roof alone");
-        let more = SteerWorkflow {
-            session_id: Some(said.steering_session_id),
-            request: "and the door".to_owned(),
-            ..SteerWorkflow::default()
-        };
-        t.admin().steer_workflow(run, &more).await.unwrap();
-        let sessions = t.admin().list_steering_sessions(run).await.unwrap();
-        assert_eq!((sessions.len(), sessions[0].message_count), (1, 2));
-        let messages = t
-            .admin()
-            .list_steering_messages(run, said.steering_session_id)
-            .await
-            .unwrap();
-        assert_eq!(messages[0].activation_id, said.activation_id);
-        assert_eq!(messages[1].body, "and the door");
-        let nowhere = SteerWorkflow {
-            session_id: Some(SteeringSessionId::new()),
-            ..words.clone()
-        };
-        assert_eq!(
-            status_of(t.admin().steer_workflow(run, &nowhere).await),
-            404
-        );
-        conductor.complete(&task, json!({})).await.unwrap();
-        t.admin()
-            .cancel_workflow(run, &Bare::default())
-            .await
-            .unwrap();
-        assert_eq!(status_of(t.admin().steer_workflow(run, &words).await), 409);
+        let why = t.admin().explain_workflow(broken).await.unwrap();
+        assert_eq!(why.reason, RunWhyReason::WaitingForOrchestrator);
     });
 }

@@ -187,3 +187,20 @@ fn of_a_task_the_last_thousand_reports_are_kept_and_the_sum_of_its_run_counts_al
         assert_eq!(total.tokens_used, 22);
     });
 }
+
+#[test]
+fn a_sum_stays_at_the_largest_number_there_is() {
+    test(async |t| {
+        let led = of_thousand(t).await;
+        let used = usage(led.task.id, led.task.attempt, 1, 0.0);
+        led.conductor.agent.meter_usage(&used).await.unwrap();
+        t.execute(&format!(
+            "update metering_totals set tokens = {}",
+            i64::MAX - 5
+        ))
+        .await;
+        led.conductor.agent.meter_usage(&used).await.unwrap();
+        let total = t.admin().get_workflow_budget(led.run).await.unwrap();
+        assert_eq!(total.tokens_used, i64::MAX);
+    });
+}

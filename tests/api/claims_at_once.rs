@@ -1,8 +1,9 @@
 //! Claiming several tasks at once: in one request, and in several that share a batch.
 
 use futures_util::future::join_all;
-use stint_protocol::{ClaimTasks, ErrorCode, TaskId};
-use stint_tests::{TestWorker, refused, test, until};
+use serde_json::json;
+use stint_protocol::{ClaimTasks, ClaimedTask, ErrorCode, ReasonCode, TaskId};
+use stint_tests::{TestWorker, refused, refused_because, test, until};
 
 fn several(worker: &TestWorker, max_tasks: u32) -> ClaimTasks {
     ClaimTasks {
@@ -126,5 +127,31 @@ fn a_claim_that_finds_nothing_takes_no_room_from_another_one_of_its_agent() {
             .collect();
         assert_eq!(claimed.len(), 1);
         assert_eq!(claimed[0].id, task);
+    });
+}
+
+#[test]
+fn a_repeated_claim_of_several_gets_those_that_still_live() {
+    test(async |t| {
+        let worker = t.worker("w1").capacity(10).await;
+        for _ in 0..6 {
+            t.create("paint").await;
+        }
+        let mut claim = several(&worker, 3);
+        claim.request_id = Some("c1".to_owned());
+        claim.start = Some(true);
+        let got = worker.agent.claim_tasks(&claim).await.unwrap().unwrap();
+        for ended in 0..3 {
+            let again = worker.agent.claim_tasks(&claim).await.unwrap().unwrap();
+            let ids = |tasks: &[ClaimedTask]| tasks.iter().map(|task| task.id).collect::<Vec<_>>();
+            assert_eq!(ids(&again.tasks), ids(&got.tasks[ended..]));
+            let done = worker.complete(&got.tasks[ended], json!({})).await;
+            done.expect("it is held");
+        }
+        let refusal = refused_because(
+            worker.agent.claim_tasks(&claim).await,
+            ReasonCode::LeaseLost,
+        );
+        assert_eq!(refusal.details.unwrap().current_state, None);
     });
 }

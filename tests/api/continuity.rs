@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use stint_protocol::{
-    CompleteWorkItem, CorrectBrief, NextAction, NotYetReason, NoteContinuity, ReassignTask,
-    RecoveryClass, SubmitHandoff, TaskState, WaivePreferredStep,
+    Bare, CompleteWorkItem, CorrectBrief, NextAction, NotYetReason, NoteContinuity, ReasonCode,
+    ReassignTask, RecoveryClass, SubmitHandoff, TaskState, UpdateWorkItem, WaivePreferredStep,
 };
 use stint_tests::{TestPlatform, TestWorker, object, refused_because, status_of, test};
 
@@ -201,5 +201,55 @@ fn an_owner_that_is_heard_from_keeps_its_task_and_one_that_is_gone_does_not() {
                 .unwrap(),
         );
         assert_eq!(other.begin().await.id, part.id);
+    });
+}
+
+#[test]
+fn a_long_lease_does_not_keep_the_task_of_an_owner_that_is_gone() {
+    test(async |t| {
+        let led = Led::of(t).await;
+        let item = led.item("One").await;
+        let part = led.task_in(&item, "part").await;
+        let builder = builder(t).await;
+        let held = builder
+            .claim_with(|claim| claim.lease_seconds = Some(3_600))
+            .await;
+        assert_eq!(held.unwrap().map(|task| task.id), Some(part.id));
+        let steer = led.steer();
+        let replace = async |reason: &str| {
+            let answer = steer.replace_stale_owner(part.id, &stale(reason)).await;
+            answer.expect("it is answered")
+        };
+        assert_eq!(not_yet(&replace("slow").await), NotYetReason::OwnerNotStale);
+        t.age_holders(3_000.0).await;
+        assert_eq!(done(replace("gone").await).state, TaskState::Ready);
+    });
+}
+
+#[test]
+fn a_work_item_that_was_called_off_is_neither_completed_nor_reopened() {
+    test(async |t| {
+        let led = Led::of(t).await;
+        let item = led.item("One").await;
+        t.admin()
+            .cancel_work_item(led.run, item.id, &Bare::default())
+            .await
+            .unwrap();
+        let steer = led.steer();
+        let completed = steer
+            .complete_work_item(item.id, &CompleteWorkItem::default())
+            .await;
+        assert!(completed.is_err() || completed.unwrap().result.is_none());
+        let reopen = serde_json::from_value(json!({ "reason": "after all" })).unwrap();
+        let reopened = steer.reopen_work_item(item.id, &reopen).await;
+        assert!(reopened.is_err() || reopened.unwrap().result.is_none());
+        let change = UpdateWorkItem {
+            column_id: Some("done".to_owned()),
+            ..UpdateWorkItem::default()
+        };
+        let moved = t.admin().update_work_item(led.run, item.id, &change).await;
+        refused_because(moved, ReasonCode::StateChanged);
+        let found = t.admin().get_work_item(led.run, item.id, &[]).await;
+        assert_eq!(found.unwrap().completed_at, None);
     });
 }

@@ -522,3 +522,17 @@ fn an_agent_may_create_a_task_and_a_stranger_may_not() {
         );
     });
 }
+
+#[test]
+fn a_moment_that_no_calendar_has_is_refused() {
+    test(async |t| {
+        for moment in ["-9999-01-01T00:00:00Z", "+12026-01-01T00:00:00Z"] {
+            let body = json!({ "title": "x", "type": "custom", "run_at": moment });
+            let answer = t.post("/api/v1/tasks", t.admin_key(), &body).await;
+            assert_eq!(answer.status, 422, "{}", answer.text);
+            let path = format!("/api/v1/logs?since={}", moment.replace('+', "%2B"));
+            let answer = t.get(&path, t.admin_key()).await;
+            assert_eq!(answer.status, 400, "{}", answer.text);
+        }
+    });
+}

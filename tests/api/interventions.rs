@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stint_protocol::{
     AddInputPacket, Bare, ClaimedTask, CreateWorkItem, InitialInputPacket, InputPacketId,
-    RecordIntervention, SteerWorkflow, WorkflowId,
+    RecordIntervention, SteerWorkflow, SteeringSessionId, WorkflowId,
 };
 use stint_tests::{TestPlatform, TestWorker, object, older_copies, status_of, test};
 
@@ -265,5 +265,81 @@ fn a_run_keeps_its_last_thousand_interventions_and_packets() {
         first.expect("the oldest ones go first");
         let first = admin.get_input_packet(led.run, packed).await;
         first.expect("the oldest ones go first");
+    });
+}
+
+#[test]
+fn an_operator_steers_and_the_orchestrator_hears_the_words_even_when_it_was_given_up() {
+    test(async |t| {
+        let led = Led::of(t).await;
+        let (run, conductor) = (led.run, &led.conductor);
+        give_up(&led).await;
+        assert!(conductor.claim().await.is_none());
+        let words = SteerWorkflow {
+            request: "leave the roof alone".to_owned(),
+            ..SteerWorkflow::default()
+        };
+        let said = t.admin().steer_workflow(run, &words).await.unwrap();
+        let task = conductor.begin().await;
+        assert_eq!(types(&task), ["workflow.created", "operator.steering"]);
+        assert_eq!(
+            events(&task)[1]["payload"]["request"],
+            "leave the roof alone"
+        );
+        let more = SteerWorkflow {
+            session_id: Some(said.steering_session_id),
+            request: "and the door".to_owned(),
+            ..SteerWorkflow::default()
+        };
+        t.admin().steer_workflow(run, &more).await.unwrap();
+        let sessions = t.admin().list_steering_sessions(run).await.unwrap();
+        assert_eq!((sessions.len(), sessions[0].message_count), (1, 2));
+        let messages = t
+            .admin()
+            .list_steering_messages(run, said.steering_session_id)
+            .await
+            .unwrap();
+        assert_eq!(messages[0].activation_id, said.activation_id);
+        assert_eq!(messages[1].body, "and the door");
+        let nowhere = SteerWorkflow {
+            session_id: Some(SteeringSessionId::new()),
+            ..words.clone()
+        };
+        assert_eq!(
+            status_of(t.admin().steer_workflow(run, &nowhere).await),
+            404
+        );
+        conductor.complete(&task, json!({})).await.unwrap();
+        t.admin()
+            .cancel_workflow(run, &Bare::default())
+            .await
+            .unwrap();
+        assert_eq!(status_of(t.admin().steer_workflow(run, &words).await), 409);
+    });
+}
+
+#[test]
+fn of_a_long_conversation_what_was_said_last_is_shown() {
+    test(async |t| {
+        let run = Led::of(t).await.run;
+        let words = SteerWorkflow {
+            request: "first".to_owned(),
+            ..SteerWorkflow::default()
+        };
+        let said = t.admin().steer_workflow(run, &words).await.unwrap();
+        t.execute(&older_copies("steering_messages")).await;
+        let last = SteerWorkflow {
+            session_id: Some(said.steering_session_id),
+            request: "last".to_owned(),
+            ..SteerWorkflow::default()
+        };
+        t.admin().steer_workflow(run, &last).await.unwrap();
+        let shown = t
+            .admin()
+            .list_steering_messages(run, said.steering_session_id)
+            .await
+            .unwrap();
+        assert_eq!(shown.len(), 1_000);
+        assert_eq!(shown[999].body, "last");
     });
 }

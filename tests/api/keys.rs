@@ -304,3 +304,23 @@ fn a_token_does_not_outlive_its_key() {
         assert!(token.expires_at <= wanted.expires_at.unwrap());
     });
 }
+
+#[test]
+fn a_restricted_key_ends_no_key_that_reaches_further() {
+    test(async |t| {
+        let wanted = CreateKey {
+            workspace_ids: vec![WorkspaceId::from(Uuid::new_v4())],
+            ..key(Scope::Admin)
+        };
+        let made = t.admin().create_key(&wanted).await.unwrap();
+        let restricted = t.first().client(&made.api_key);
+        let other = t.admin().create_key(&key(Scope::Admin)).await.unwrap();
+        refused_because(
+            restricted.revoke_key(other.id).await,
+            ReasonCode::OutsideWorkspaces,
+        );
+        let reaching = t.first().client(&other.api_key);
+        reaching.get_identity().await.expect("it is still valid");
+        restricted.revoke_key(made.id).await.expect("itself");
+    });
+}

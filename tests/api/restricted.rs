@@ -3,11 +3,13 @@
 use serde_json::json;
 use stint_protocol::client::Client;
 use stint_protocol::{
-    CancelTask, CreateKey, ErrorCode, Json, ReasonCode, ReleaseTask, RetryTask, Scope, StartTask,
-    Task, TaskState, UpdateTask, WorkspaceId,
+    CancelTask, CreateKey, CreateTask, ErrorCode, Json, ReasonCode, ReleaseTask, RetryTask, Scope,
+    StartTask, Task, TaskId, TaskState, UpdateTask, WorkspaceId,
 };
 use stint_tests::{TestPlatform, TestWorker, new_task, refused, refused_because, test};
 use uuid::Uuid;
+
+use crate::led::{self, Led};
 
 fn key(scope: Scope) -> CreateKey {
     CreateKey {
@@ -280,5 +282,57 @@ fn a_key_of_some_tags_reports_on_what_it_claimed() {
             done.output,
             Some(Json::of(&json!({"walls": 4})).expect("JSON"))
         );
+    });
+}
+
+#[test]
+fn a_task_of_a_restricted_key_names_no_task_of_another_workspace() {
+    test(async |t| {
+        let (here, there) = (workspace(), workspace());
+        let operator = operator_of(t, here).await;
+        let hidden = create_in(t, "there", there).await.id;
+        let own = create_in(t, "here", here).await.id;
+        let names: [fn(&mut CreateTask, TaskId); 3] = [
+            |task, other| task.depends_on = vec![other],
+            |task, other| task.subject_task_id = Some(other),
+            |task, other| task.parent_id = Some(other),
+        ];
+        for name in names {
+            let mut task = new_task("names it");
+            task.workspace_id = Some(here);
+            name(&mut task, hidden);
+            refused(operator.create_task(&task).await, ErrorCode::NotFound);
+            name(&mut task, own);
+            operator.create_task(&task).await.expect("its own task");
+        }
+        let mut change = UpdateTask {
+            parent_id: Some(hidden),
+            ..UpdateTask::default()
+        };
+        refused(
+            operator.update_task(own, &change).await,
+            ErrorCode::NotFound,
+        );
+        let other = create_in(t, "other", here).await.id;
+        change.parent_id = Some(other);
+        operator
+            .update_task(own, &change)
+            .await
+            .expect("its own task");
+    });
+}
+
+#[test]
+fn an_orchestrator_with_the_key_of_a_workspace_makes_tasks_in_its_run() {
+    test(async |t| {
+        let led = Led::of(t).await;
+        let here = t.run(led.run).await.workflow.workspace_id;
+        let item = led.item("One").await;
+        for (workspace, may) in [(here, true), (workspace(), false)] {
+            let bound = restricted(t, &led.conductor, &[workspace], &[]).await;
+            let steer = bound.agent.steering(led.task.id, Some(led.task.attempt));
+            let planned = steer.plan_task(&led::task(&item, "part")).await;
+            assert_eq!(planned.is_ok(), may, "{planned:?}");
+        }
     });
 }

@@ -218,3 +218,14 @@ async fn row_counts(t: &TestPlatform) -> BTreeMap<String, i64> {
         .map(|row| (row.get("name"), row.get("rows")))
         .collect()
 }
+
+#[test]
+fn a_body_that_is_nested_too_deep_is_400() {
+    test(async |t| {
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        sweep(t, 400, &[()], |_, _, request, ()| {
+            sent(request, deep.clone())
+        })
+        .await;
+    });
+}

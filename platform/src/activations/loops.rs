@@ -1,8 +1,10 @@
 //! What only time changes: delays and pauses that are over, orchestrators that take long, runs in which
 //! nothing happens.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use protocol::{TaskId, TaskState, TenantId, WorkflowId};
 use serde_json::json;
 
@@ -32,8 +34,27 @@ pub async fn dispatch_activations(app: App) -> Result<Turn, Error> {
     };
     let is_full = i64::try_from(due.len()).unwrap_or(i64::MAX) >= RUNS_PER_TURN;
     let mut changed = 0;
+    let mut failed = None;
     for (tenant, run) in due {
-        changed += u64::from(step(&app, tenant, run).await?);
+        // Whatever is wrong with one run, the others go on.
+        match AssertUnwindSafe(step(&app, tenant, run))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(is_changed)) => changed += u64::from(is_changed),
+            Ok(Err(error)) => {
+                tracing::error!(%error, workflow.id = %run, "the orchestrator of a run could not be woken");
+                failed = Some(error);
+            }
+            Err(_) => {
+                tracing::error!(workflow.id = %run, "waking the orchestrator of a run panicked");
+                failed =
+                    Some(anyhow::anyhow!("waking the orchestrator of run {run} panicked").into());
+            }
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     let mut db = app.db.internal().await?;
     let next = store::next_due(&mut db).await?;

@@ -46,6 +46,8 @@ pub(crate) use advance::{finish, run_ended};
 pub use loops::{dispatch_activations, wake_idle_runs};
 pub(crate) use routes::no_orchestrator;
 pub use routes::routes;
-pub(crate) use store::{ActivationFilter, batch_of_task, list, open_batch, task_of_batch};
+pub(crate) use store::{
+    ActivationFilter, batch_of_task, has_queued, list, open_batch, task_of_batch,
+};
 pub use wake::TaskWake;
 pub(crate) use wake::{EndedChild, Wake, child_ended, event_of, wake, wake_for_tasks};

@@ -15,6 +15,10 @@ use crate::error::{Error, Refused};
 /// What a typed body costs a lane beyond its bytes.
 pub const BODY_BYTES_OVERHEAD: usize = 256;
 
+/// How deep lists and objects of a body may be nested. What reads JSON into a tree goes 128 levels deep, and the
+/// platform puts what it was sent into things of its own: the output of a task into the context of the next.
+const DEPTH_MAX: usize = 64;
+
 /// How long a body may take to arrive: a client that stops in the middle must not be waited for.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -87,6 +91,14 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Error> {
         .hint("remove it: PostgreSQL cannot store it")
         .into());
     }
+    if is_too_deep(bytes) {
+        return Err(Refused::new(
+            ErrorCode::ValidationError,
+            format!("the body is nested more than {DEPTH_MAX} levels deep"),
+        )
+        .hint("send what lies deeper as text")
+        .into());
+    }
     if may_not_be_readable(bytes) {
         // What passes through unread must still be readable for whoever gets it.
         serde_json::from_slice::<serde_json::Value>(bytes)
@@ -140,6 +152,30 @@ fn contains_nul(bytes: &[u8]) -> bool {
         }
         // A backslash takes the next byte with it, so that `\\u0000` (an escaped backslash) is text.
         rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether a JSON text is nested too deep.
+fn is_too_deep(bytes: &[u8]) -> bool {
+    // Hardly a body opens so much that it is worth a closer look.
+    if memchr::memchr2_iter(b'{', b'[', bytes).count() <= DEPTH_MAX {
+        return false;
+    }
+    let (mut depth, mut is_text, mut at) = (0_usize, false, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            // It takes the next byte with it.
+            b'\\' if is_text => at += 1,
+            b'"' => is_text = !is_text,
+            b'{' | b'[' if !is_text => depth += 1,
+            b'}' | b']' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return true;
+        }
+        at += 1;
     }
     false
 }
@@ -241,6 +277,24 @@ mod tests {
             let bytes = Bytes::from_static(body.as_bytes());
             parse::<protocol::JsonObject>(&bytes).expect(body);
         }
+    }
+
+    #[test]
+    fn a_body_is_nested_sixty_four_levels_deep_at_most() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+            Bytes::from(format!(r#"{{"a":{open}1{close}}}"#))
+        };
+        parse::<protocol::JsonObject>(&nested(DEPTH_MAX)).expect("it may be so deep");
+        assert!(parse::<protocol::JsonObject>(&nested(DEPTH_MAX + 1)).is_err());
+        let flat = format!(
+            r#"{{"a":"{}\"{}","b":[{}[]]}}"#,
+            "[".repeat(200),
+            "{".repeat(200),
+            "[],".repeat(200)
+        );
+        parse::<protocol::JsonObject>(&Bytes::from(flat))
+            .expect("text and neighbours do not count");
     }
 
     #[test]

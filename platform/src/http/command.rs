@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::caller::Caller;
+use super::canonical::canonical;
 use super::operation::Operation;
 use super::reply::Reply;
 use super::slots::{self, Turn};
@@ -122,7 +123,7 @@ impl<T> Command<T> {
 fn fingerprint(caller: &Caller, body: &[u8]) -> Vec<u8> {
     let identity = caller.identity();
     let mut digest = Sha256::new();
-    digest.update(slots::canonical(body));
+    digest.update(canonical(body));
     for workspace in &identity.workspaces {
         digest.update(workspace.uuid());
     }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::body;
 use super::caller::Caller;
+use super::canonical::canonical;
 use super::slots;
 use crate::app::App;
 use crate::error::Error;
@@ -61,7 +62,7 @@ impl<T> Hot<T> {
 
     /// What tells two bodies apart, whatever their spacing and order of members.
     pub fn fingerprint(&self) -> Vec<u8> {
-        Sha256::digest(slots::canonical(&self.bytes)).to_vec()
+        Sha256::digest(canonical(&self.bytes)).to_vec()
     }
 }
 

@@ -20,6 +20,7 @@
 mod access;
 mod body;
 mod caller;
+mod canonical;
 mod command;
 mod cursor;
 mod guard;

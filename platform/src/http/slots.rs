@@ -9,7 +9,6 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use http::HeaderMap;
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
@@ -94,18 +93,6 @@ pub(super) fn request_id(headers: &HeaderMap, body: &[u8]) -> Result<Option<Stri
     Ok(id)
 }
 
-/// A body in one form, whatever its spacing and the order of its members, without its `request_id`.
-pub(super) fn canonical(body: &[u8]) -> Vec<u8> {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Object(mut members)) => {
-            members.remove("request_id");
-            // serde_json keeps members sorted by their keys.
-            serde_json::to_vec(&members).expect("JSON is written as it was read")
-        }
-        _ => body.to_vec(),
-    }
-}
-
 /// Loop body: forgets answers whose time is over.
 pub async fn forget_requests(app: App) -> Result<u64, Error> {
     let mut tx = app.db.begin_internal().await?;
@@ -117,15 +104,6 @@ pub async fn forget_requests(app: App) -> Result<u64, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn order_spacing_and_request_id_do_not_change_the_canonical_form() {
-        assert_eq!(
-            canonical(br#"{"b":1, "a":{"d":1,"c":2},"request_id":"x"}"#),
-            canonical(br#"{"a":{"c":2,"d":1},"b":1}"#)
-        );
-        assert_ne!(canonical(br#"{"a":1}"#), canonical(br#"{"a":2}"#));
-    }
 
     #[test]
     fn body_and_header_must_agree() {

@@ -145,6 +145,30 @@ pub(super) fn may_grant(
 }
 
 /// Whether a list of restrictions allows something that the maker's does not. Empty means everything.
+/// Refuses to end a key that reaches further than the one that asks.
+///
+/// # Errors
+/// 403 that names the restriction.
+pub(super) fn may_end(
+    asks: &Identity,
+    workspaces: &[WorkspaceId],
+    routing_tags: &[String],
+) -> Result<(), Error> {
+    if exceeds(&asks.workspaces, workspaces) {
+        return Err(Error::forbidden(
+            ReasonCode::OutsideWorkspaces,
+            "this key is restricted to some workspaces, and that key reaches others: use one that reaches them too",
+        ));
+    }
+    if exceeds(&asks.routing_tags, routing_tags) {
+        return Err(Error::forbidden(
+            ReasonCode::OutsideRoutingTags,
+            "this key is restricted to some routing tags, and that key reaches others: use one that reaches them too",
+        ));
+    }
+    Ok(())
+}
+
 fn exceeds<T: PartialEq>(allowed: &[T], wanted: &[T]) -> bool {
     !allowed.is_empty() && (wanted.is_empty() || wanted.iter().any(|item| !allowed.contains(item)))
 }

@@ -70,10 +70,12 @@ async fn revoke_key(
     command: Command<Bare>,
 ) -> Result<Reply<RevokedKey>, Error> {
     let (mut write, _) = command.begin(&app).await?;
-    let tenant = write.caller().tenant();
-    if !store::revoke(write.conn(), tenant, key).await? {
-        return Err(Error::not_found("key", key));
-    }
+    let caller = write.caller().clone();
+    let tenant = caller.tenant();
+    let found = store::lock(write.conn(), tenant, key).await?;
+    let found = found.ok_or_else(|| Error::not_found("key", key))?;
+    super::create::may_end(caller.identity(), &found.workspaces, &found.routing_tags)?;
+    store::revoke(write.conn(), tenant, key).await?;
     write.tx().note(Note::KeyChanged { key });
     let revoked = RevokedKey {
         id: key,

@@ -105,7 +105,9 @@ async fn add_to_run(write: &mut Write, run: WorkflowId, usage: &MeterUsage) -> R
     let tenant = write.caller().tenant();
     let before = store::total(write.conn(), tenant, run).await?;
     let after = Total {
-        tokens: before.tokens + usage.tokens_input + usage.tokens_output,
+        tokens: before
+            .tokens
+            .saturating_add(usage.tokens_input + usage.tokens_output),
         cost_usd: before.cost_usd + usage.cost_usd,
     };
     store::put_total(write.conn(), tenant, run, after).await?;

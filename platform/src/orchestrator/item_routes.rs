@@ -157,7 +157,10 @@ async fn reopen(
     check_length("reason", &body.reason, 1..=4000)?;
     let tenant = write.caller().tenant();
     let item = work_items::read(write.conn(), tenant, own.run, id).await?;
-    if item.completed_at.is_none() && item.blocked_state.is_none() {
+    if item.cancel_requested_at.is_none()
+        && item.completed_at.is_none()
+        && item.blocked_state.is_none()
+    {
         let message = format!("work item {id} is open");
         return Err(workflows::not_yet(NotYetReason::WorkItemNotReady, message));
     }

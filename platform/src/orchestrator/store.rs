@@ -87,15 +87,19 @@ pub(super) async fn lock_living_lease(
     tenant: TenantId,
     task: TaskId,
 ) -> Result<Option<f64>, Error> {
-    let seconds = sqlx::query_scalar!(
-        r#"select extract(epoch from expires_at - clock_timestamp())::float8 as "seconds!"
-           from task_leases
-           where tenant_id = $1 and task_id = $2
-           for update"#,
+    let lease = sqlx::query!(
+        r#"select extract(epoch from l.expires_at - clock_timestamp())::float8 as "seconds!",
+                  exists (select from agent_standing a where a.tenant_id = $1 and a.id = l.agent_id and a.status not in ('inactive', 'offline'))
+                      as "is_heard!"
+           from task_leases l
+           where l.tenant_id = $1 and l.task_id = $2
+           for update of l"#,
         tenant.uuid(),
         task.uuid(),
     )
     .fetch_optional(db)
     .await?;
-    Ok(seconds.filter(|seconds| *seconds > 0.0))
+    Ok(lease
+        .filter(|lease| lease.is_heard && lease.seconds > 0.0)
+        .map(|lease| lease.seconds))
 }

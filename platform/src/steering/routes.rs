@@ -61,7 +61,7 @@ async fn list_steering_sessions(
     Reply::ok(store::sessions(&mut db, tenant, run, None, SHOWN_MAX).await?)
 }
 
-/// Lists what was said in a conversation, oldest first, 1000 at most.
+/// Lists what was said last in a conversation, oldest first, 1000 at most.
 #[utoipa::path(get, path = "/api/v1/workflows/{workflow_id}/steering-sessions/{session_id}/messages",
                responses((status = 200, body = Envelope<Vec<SteeringMessage>>)))]
 async fn list_steering_messages(

@@ -125,7 +125,7 @@ pub(super) async fn sessions(
         .collect())
 }
 
-/// What was said in a conversation, oldest first.
+/// What was said last in a conversation, oldest first.
 pub(super) async fn messages(
     db: &mut PgConnection,
     tenant: TenantId,
@@ -135,10 +135,8 @@ pub(super) async fn messages(
     let rows = sqlx::query!(
         "select id, body, work_item_id, task_id, base_snapshot_version, linked_input_packet_ids, activation_id, created_by_type,
                 created_by, created_at
-         from steering_messages
-         where tenant_id = $1 and session_id = $2
-         order by id
-         limit $3",
+         from (select * from steering_messages where tenant_id = $1 and session_id = $2 order by id desc limit $3) m
+         order by id",
         tenant.uuid(),
         session.uuid(),
         limit,

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::{
-    ClaimTask, ClaimTasks, ClaimedTask, Priority, ReasonCode, TaskState, TenantId, WorkerId,
-};
+use protocol::{ClaimTask, ClaimTasks, ClaimedTask, Priority, ReasonCode, TenantId, WorkerId};
 use tokio::time::Instant;
 
 use super::record::{Settings, object, word};
@@ -16,6 +14,8 @@ use crate::queue::{self, Claimant, Claimed, Held, Woken};
 
 /// Longest a claim may wait for work. Below the 30 s that common proxies allow an idle request.
 const WAIT_SECONDS_MAX: u32 = 25;
+/// Characters of the request id of a claim of several tasks.
+const REQUEST_ID_CHARS_OF_MANY: usize = 240;
 /// How soon a waiting claim of a holder that was full looks again: its own reports make room.
 const FULL_LOOKS_AGAIN: Duration = Duration::from_millis(500);
 /// Tags that one claim may name.
@@ -163,12 +163,7 @@ impl Claim {
             }
             Claimed::Nothing | Claimed::Full | Claimed::Draining => Outcome::Nothing,
             Claimed::Spent { task, attempt } => {
-                return Err(verdict::lease_lost(
-                    task,
-                    Some(attempt),
-                    attempt,
-                    TaskState::Ready,
-                ));
+                return Err(verdict::spent(task, attempt));
             }
             Claimed::Gone => {
                 app.holders.forget(self.tenant, self.claimant.agent);
@@ -271,6 +266,17 @@ fn check(body: &ClaimTask) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a request for no tasks, or for too many.
+///
+/// # Errors
+/// 422.
+pub(super) fn check_many(body: &ClaimTasks) -> Result<(), Error> {
+    if (1..=100).contains(&body.max_tasks) {
+        return Ok(());
+    }
+    Err(Error::field("max_tasks", "must be between 1 and 100"))
+}
+
 /// Claims several tasks: the first one waits, the others take what is there.
 ///
 /// # Errors
@@ -281,8 +287,10 @@ pub(super) async fn claim_many(
     request_id: Option<String>,
     body: ClaimTasks,
 ) -> Result<Vec<ClaimedTask>, Error> {
-    if !(1..=100).contains(&body.max_tasks) {
-        return Err(Error::field("max_tasks", "must be between 1 and 100"));
+    check_many(&body)?;
+    // Each of the claims has a request id of its own, which is longer than that of the request.
+    if let Some(id) = &request_id {
+        check_length("request_id", id, 1..=REQUEST_ID_CHARS_OF_MANY)?;
     }
     let max_tasks = body.max_tasks;
     let single = ClaimTask {
@@ -308,9 +316,13 @@ pub(super) async fn claim_many(
         .map(|number| first.sibling(number, request_id.as_deref()))
         .collect();
     let mut tasks = Vec::new();
-    match first.run(app).await? {
-        Outcome::Claimed(task) | Outcome::Replayed(task) => tasks.push(*task),
-        Outcome::Nothing => return Ok(tasks),
+    let mut ended = None;
+    match first.run(app).await {
+        Ok(Outcome::Claimed(task) | Outcome::Replayed(task)) => tasks.push(*task),
+        Ok(Outcome::Nothing) => return Ok(tasks),
+        // The first of those that the request had got has ended; it may hold the others.
+        Err(error) if error.has_reason(ReasonCode::LeaseLost) => ended = Some(error),
+        Err(error) => return Err(error),
     }
     for found in
         futures_util::future::join_all(siblings.into_iter().map(|claim| claim.run(app))).await
@@ -322,7 +334,10 @@ pub(super) async fn claim_many(
             Err(error) => tracing::debug!(%error, "one of several claims found nothing"),
         }
     }
-    Ok(tasks)
+    match ended {
+        Some(error) if tasks.is_empty() => Err(error),
+        _ => Ok(tasks),
+    }
 }
 
 fn answer(tenant: TenantId, held: Held, has_context: bool) -> Result<ClaimedTask, Error> {

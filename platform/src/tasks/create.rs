@@ -297,6 +297,13 @@ async fn refuse(
     if let Some(missing) = task.depends_on.iter().find(|id| !states.contains_key(id)) {
         return Ok(Some(Error::not_found("task", missing)));
     }
+    if let Some(allowed) = &member.workspaces {
+        let others = task.depends_on.iter().copied();
+        let others: Vec<Uuid> = others.chain(member.subject).chain(task.parent_id).collect();
+        if let Some(hidden) = store::outside(db, tenant, &others, allowed).await? {
+            return Ok(Some(Error::not_found("task", hidden)));
+        }
+    }
     if let Some(subject) = member.subject
         && store::records(db, tenant, &[subject]).await?.is_empty()
     {

@@ -48,6 +48,7 @@ mod state;
 mod store;
 mod verdict;
 mod why;
+mod why_store;
 
 pub(crate) use activation_store::bind_to_activation;
 pub use claim_lane::ClaimLane;

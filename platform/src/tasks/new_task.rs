@@ -63,7 +63,10 @@ impl Member {
         limits: &LimitConfig,
     ) -> Result<Self, Error> {
         let (request_id, fingerprint) = repeated.unzip();
-        caller.may_reach(body.workspace_id)?;
+        // A work item tells its workspace, and is looked at later.
+        if body.work_item_id.is_none() || body.workspace_id.is_some() {
+            caller.may_reach(body.workspace_id)?;
+        }
         check(&body)?;
         let is_orchestrator_task = body.is_orchestrator_task.unwrap_or(false);
         let role_config = body.role_config.unwrap_or_default();

@@ -36,12 +36,10 @@ pub(super) async fn update_task(
     store::lock(write.conn(), tenant, id).await?;
     let task = store::record(write.conn(), tenant, id, workspaces.as_deref()).await?;
     if let Some(parent) = change.parent_id {
-        let is_unknown = store::records(write.conn(), tenant, &[parent.uuid()])
-            .await?
-            .is_empty();
-        if is_unknown || parent == id {
+        if parent == id {
             return Err(Error::not_found("other task", parent));
         }
+        store::record(write.conn(), tenant, parent, workspaces.as_deref()).await?;
     }
     let metadata = match change.metadata {
         Some(given) => merge(&task.metadata, &given),

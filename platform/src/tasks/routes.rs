@@ -202,6 +202,7 @@ async fn claim_tasks(
     State(app): State<App>,
     hot: Hot<ClaimTasks>,
 ) -> Result<Reply<ClaimedTasks>, Error> {
+    claim::check_many(&hot.body)?;
     app.rates.spend(
         hot.caller.identity().key,
         true,

@@ -88,6 +88,18 @@ pub(super) fn not_holder(message: &str) -> Error {
         .into()
 }
 
+/// The refusal of a repeated claim whose attempt has ended.
+pub(super) fn spent(task: TaskId, attempt: i32) -> Error {
+    Refused::new(
+        ErrorCode::Conflict,
+        format!("this request got attempt {attempt} of task {task}, which holds it no longer"),
+    )
+    .reason(ReasonCode::LeaseLost)
+    .hint("claim the next task under another request id")
+    .current_attempt(attempt)
+    .into()
+}
+
 /// The refusal of a report from an attempt that no longer counts.
 pub(super) fn lease_lost(
     task: TaskId,

@@ -4,7 +4,8 @@ use protocol::{Blocker, Task, TaskId, TaskState, TenantId, Why, WhyReason};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::store::{self, Candidate};
+use super::store;
+use super::why_store::{self, Candidate};
 use crate::error::Error;
 use crate::queue;
 
@@ -60,7 +61,7 @@ pub(super) async fn explain_task(
         }
         TaskState::Pending if task.blocked_count > 0 => {
             let needed: Vec<Uuid> = task.depends_on.iter().map(|id| id.uuid()).collect();
-            let unfinished = store::unfinished(db, tenant, &needed).await?;
+            let unfinished = why_store::unfinished(db, tenant, &needed).await?;
             why.reason = WhyReason::BlockedBy;
             why.message = format!(
                 "it waits for {} of the {} tasks it depends on; ask why of the first one listed",
@@ -88,7 +89,7 @@ pub(super) async fn explain_task(
             };
         }
         TaskState::Ready => {
-            let candidates = store::candidates(db, tenant).await?;
+            let candidates = why_store::candidates(db, tenant).await?;
             explain_ready(&mut why, &task, &candidates);
         }
         TaskState::Claimed | TaskState::InProgress => {

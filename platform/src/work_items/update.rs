@@ -52,6 +52,15 @@ pub(crate) async fn update_work_item(
         .clone()
         .unwrap_or_else(|| item.column_id.clone());
     let is_moved = column != item.column_id;
+    if is_moved && item.cancel_requested_at.is_some() {
+        return Err(Refused::new(
+            ErrorCode::Conflict,
+            format!("work item {id} was called off, and stays where it is"),
+        )
+        .reason(ReasonCode::StateChanged)
+        .hint("make another work item")
+        .into());
+    }
     let (is_blocked, is_completed) = if is_moved {
         nature(&board, &column)?
     } else {

@@ -118,6 +118,11 @@ pub(super) async fn explain(
                     why.reason = RunWhyReason::BlockedBy;
                     why.message = "it waits for steps that have not ended".to_owned();
                     why.steps = pending;
+                } else if item.is_none() && activations::has_queued(db, tenant, id).await? {
+                    why.reason = RunWhyReason::WaitingForOrchestrator;
+                    why.message =
+                        "what has happened in it is told to its orchestrator within seconds"
+                            .to_owned();
                 } else {
                     why.reason = RunWhyReason::NothingOpen;
                     why.message =

@@ -283,6 +283,25 @@ pub(crate) async fn open_batch(
     .await?)
 }
 
+/// Whether something has happened in a run that its orchestrator was not told yet.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn has_queued(
+    db: &mut PgConnection,
+    tenant: TenantId,
+    run: WorkflowId,
+) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select from activations
+                          where tenant_id = $1 and workflow_id = $2 and batch_id is null and consumed_at is null) as "exists!""#,
+        tenant.uuid(),
+        run.uuid(),
+    )
+    .fetch_one(db)
+    .await?)
+}
+
 /// The open batch of a run, if this task is the one that it has now.
 ///
 /// # Errors

@@ -211,6 +211,11 @@ impl Platform {
         let requests_over = CancellationToken::new();
         exits.serve(&app, &requests_over);
         if run_loops == RunLoops::Yes {
+            // Before the first request: a row that is on its way into a default partition when its day gets one of
+            // its own is refused by the database.
+            if let Err(error) = crate::history::make_partitions(app.clone()).await {
+                tracing::warn!(%error, "the partitions of today could not be made before serving");
+            }
             loops::start(&app);
         }
         let stop = app.shutdown.clone();

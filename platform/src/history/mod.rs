@@ -34,7 +34,7 @@ const CHUNK: i64 = 5_000;
 /// Such statements in one turn at most.
 const CHUNKS: usize = 20;
 
-/// Loop body: makes the partitions of today and the next days.
+/// Loop body: makes the partitions of today and the next days. Also done once before a replica serves.
 ///
 /// # Errors
 /// Those of the database, locks that were not to be had aside.

@@ -536,3 +536,26 @@ fn a_moment_that_no_calendar_has_is_refused() {
         }
     });
 }
+
+#[test]
+fn a_list_tells_how_many_tasks_there_are_however_few_it_shows() {
+    test(async |t| {
+        let worker = t.worker("w1").await;
+        for title in ["one", "two", "three"] {
+            t.create(title).await;
+        }
+        worker.begin().await;
+        for (filters, total) in [
+            (vec![], 3),
+            (vec![("state", "ready")], 2),
+            (vec![("state", "in_progress")], 1),
+            (vec![("role", "nobody")], 0),
+        ] {
+            let filters: Vec<(&str, &str)> =
+                [("per_page", "1")].into_iter().chain(filters).collect();
+            let list = t.admin().list_tasks(&filters).await.expect("a list");
+            assert_eq!(list.meta.total, total, "{filters:?}");
+            assert!(list.data.len() <= 1);
+        }
+    });
+}

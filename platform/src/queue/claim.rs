@@ -86,7 +86,8 @@ pub struct LaneSet<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// Gathers claims, each with its tenant and lanes, by what they can share.
+    /// Gathers claims, each with its tenant and lanes, by what they can share. Sets that came first are served first:
+    /// in any order of their own, the same ones would get what the others leave, batch after batch.
     pub fn gather(
         claims: impl Iterator<Item = (TenantId, Vec<String>, &'a Claimant)>,
     ) -> Vec<Self> {
@@ -111,9 +112,10 @@ impl<'a> Claims<'a> {
         };
         gathered
             .into_iter()
-            .map(|(bounds, sets)| Self {
-                bounds,
-                sets: sets.into_iter().map(set).collect(),
+            .map(|(bounds, sets)| {
+                let mut sets: Vec<LaneSet<'a>> = sets.into_iter().map(set).collect();
+                sets.sort_by_key(|set| set.places.first().copied());
+                Self { bounds, sets }
             })
             .collect()
     }
@@ -458,10 +460,10 @@ mod tests {
         };
         let claims = Claims::gather(
             [
-                (ours, lanes(&["a"]), &free),
                 (ours, lanes(&["b"]), &free),
-                (ours, lanes(&["a"]), &bound),
                 (ours, lanes(&["a"]), &free),
+                (ours, lanes(&["a"]), &bound),
+                (ours, lanes(&["b"]), &free),
                 (theirs, lanes(&["a"]), &free),
             ]
             .into_iter(),
@@ -477,7 +479,7 @@ mod tests {
         gathered.sort();
         let (a, b) = (lanes(&["a"]), lanes(&["b"]));
         let wanted: [&[(&[String], &[usize])]; 3] =
-            [&[(&a, &[0, 3]), (&b, &[1])], &[(&a, &[2])], &[(&a, &[4])]];
+            [&[(&a, &[2])], &[(&a, &[4])], &[(&b, &[0, 3]), (&a, &[1])]];
         assert_eq!(gathered, wanted);
     }
 

@@ -86,8 +86,8 @@ pub struct LaneSet<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// Gathers claims, each with its tenant and lanes, by what they can share. Sets that came first are served first:
-    /// in any order of their own, the same ones would get what the others leave, batch after batch.
+    /// Gathers claims, each with its tenant and lanes, by what they can share. What came first is served first: in any
+    /// order of their own, the same ones would get what the others leave, batch after batch.
     pub fn gather(
         claims: impl Iterator<Item = (TenantId, Vec<String>, &'a Claimant)>,
     ) -> Vec<Self> {
@@ -110,14 +110,16 @@ impl<'a> Claims<'a> {
                 claimants,
             }
         };
-        gathered
+        let mut all: Vec<Self> = gathered
             .into_iter()
             .map(|(bounds, sets)| {
                 let mut sets: Vec<LaneSet<'a>> = sets.into_iter().map(set).collect();
                 sets.sort_by_key(|set| set.places.first().copied());
                 Self { bounds, sets }
             })
-            .collect()
+            .collect();
+        all.sort_by_key(|claims| claims.sets.first().map(|set| set.places.first().copied()));
+        all
     }
 }
 
@@ -468,7 +470,7 @@ mod tests {
             ]
             .into_iter(),
         );
-        let mut gathered: Vec<Vec<(&[String], &[usize])>> = claims
+        let gathered: Vec<Vec<(&[String], &[usize])>> = claims
             .iter()
             .map(|claims| {
                 let sets = claims.sets.iter();
@@ -476,10 +478,9 @@ mod tests {
                     .collect()
             })
             .collect();
-        gathered.sort();
         let (a, b) = (lanes(&["a"]), lanes(&["b"]));
         let wanted: [&[(&[String], &[usize])]; 3] =
-            [&[(&a, &[2])], &[(&a, &[4])], &[(&b, &[0, 3]), (&a, &[1])]];
+            [&[(&b, &[0, 3]), (&a, &[1])], &[(&a, &[2])], &[(&a, &[4])]];
         assert_eq!(gathered, wanted);
     }
 

@@ -118,7 +118,11 @@ impl<'a> Claims<'a> {
                 Self { bounds, sets }
             })
             .collect();
-        all.sort_by_key(|claims| claims.sets.first().map(|set| set.places.first().copied()));
+        // Tenants have nothing to take from each other, and stay in one order, in which replicas lock their holders.
+        all.sort_by_key(|claims| {
+            let first = claims.sets.first().map(|set| set.places.first().copied());
+            (claims.bounds.tenant, first)
+        });
         all
     }
 }
@@ -454,7 +458,7 @@ mod tests {
 
     #[test]
     fn claims_share_a_statement_within_their_bounds_and_a_look_with_the_same_lanes() {
-        let (ours, theirs) = (TenantId::new(), TenantId::new());
+        let (ours, theirs) = (TenantId::from(Uuid::nil()), TenantId::from(Uuid::max()));
         let free = Claimant::for_test();
         let bound = Claimant {
             workspaces: Some(vec![Uuid::nil()]),

@@ -8,13 +8,9 @@ create view worker_standing as
     select w.tenant_id, w.id, w.name, w.runtime_type, w.connection_mode, w.routing_tags, w.capacity,
            w.heartbeat_interval_seconds, w.protocol_version, w.host_info, w.metadata, w.told_status,
            w.drain_requested_at, w.metrics, w.last_heartbeat_at, w.connected_at, w.created_at, w.updated_at,
+           s.silence,
            case
-               when w.said_status = 'offline'
-                    or w.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds + 300)
-                   then 'offline'
-               when w.said_status = 'disconnected'
-                    or w.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds)
-                   then 'disconnected'
+               when s.silence is not null then s.silence
                when w.last_heartbeat_at < clock_timestamp() - make_interval(secs => w.heartbeat_interval_seconds + 2)
                    then 'degraded'
                when w.drain_requested_at is not null or w.said_status = 'draining'
@@ -27,7 +23,18 @@ create view worker_standing as
            (select l.task_id from task_leases l
             where l.tenant_id is not distinct from w.tenant_id and l.worker_id = w.id
             order by l.claimed_at, l.task_id limit 1) as current_task_id
-    from workers w;
+    from workers w
+    -- How far it is gone, if it is. By itself, because it follows from the row alone, without a look at leases.
+    cross join lateral (
+        select case
+                   when w.said_status = 'offline'
+                        or w.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds + 300)
+                       then 'offline'
+                   when w.said_status = 'disconnected'
+                        or w.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds)
+                       then 'disconnected'
+               end as silence
+    ) s;
 
 -- An agent is heard through its own heartbeat or through its worker's, whichever came last.
 create view agent_standing as
@@ -35,11 +42,9 @@ create view agent_standing as
            a.heartbeat_interval_seconds, a.protocol_version, a.tools, a.metadata, a.told_status,
            a.registered_at, a.created_at, a.updated_at,
            greatest(a.last_heartbeat_at, w.last_heartbeat_at) as last_heartbeat_at,
+           s.silence,
            case
-               when w.status = 'offline' then 'offline'
-               when a.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * a.heartbeat_interval_seconds)
-                    and coalesce(w.status = 'disconnected', true)
-                   then 'inactive'
+               when s.silence is not null then s.silence
                when exists (select from task_leases l where l.tenant_id is not distinct from a.tenant_id and l.agent_id = a.id)
                    then 'busy'
                else 'active'
@@ -51,4 +56,12 @@ create view agent_standing as
            (select max(l.claimed_at) from task_leases l
             where l.tenant_id is not distinct from a.tenant_id and l.agent_id = a.id) as last_claim_at
     from agents a
-    left join worker_standing w on w.tenant_id = a.tenant_id and w.id = a.worker_id;
+    left join worker_standing w on w.tenant_id = a.tenant_id and w.id = a.worker_id
+    cross join lateral (
+        select case
+                   when w.silence = 'offline' then 'offline'
+                   when a.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * a.heartbeat_interval_seconds)
+                        and (w.id is null or w.silence = 'disconnected')
+                       then 'inactive'
+               end as silence
+    ) s;

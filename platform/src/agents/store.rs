@@ -322,9 +322,9 @@ pub(crate) async fn tell_changed(db: &mut PgConnection, limit: i64) -> Result<Ve
     let rows = sqlx::query!(
         r#"with changed as (
                select s.tenant_id, s.id,
-                      case when s.status in ('inactive', 'offline') then s.status else 'active' end as standing
+                      coalesce(s.silence, 'active') as standing
                from agent_standing s
-               where s.told_status <> case when s.status in ('inactive', 'offline') then s.status else 'active' end
+               where s.told_status <> coalesce(s.silence, 'active')
                limit $1),
            locked as (
                select a.tenant_id, a.id, c.standing

@@ -89,7 +89,7 @@ pub(super) async fn lock_living_lease(
 ) -> Result<Option<f64>, Error> {
     let lease = sqlx::query!(
         r#"select extract(epoch from l.expires_at - clock_timestamp())::float8 as "seconds!",
-                  exists (select from agent_standing a where a.tenant_id = $1 and a.id = l.agent_id and a.status not in ('inactive', 'offline'))
+                  exists (select from agent_standing a where a.tenant_id = $1 and a.id = l.agent_id and a.silence is null)
                       as "is_heard!"
            from task_leases l
            where l.tenant_id = $1 and l.task_id = $2

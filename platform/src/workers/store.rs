@@ -326,9 +326,9 @@ pub(crate) async fn tell_changed(db: &mut PgConnection, limit: i64) -> Result<Ve
     let rows = sqlx::query!(
         r#"with changed as (
                select s.tenant_id, s.id, s.last_heartbeat_at,
-                      case when s.status in ('disconnected', 'offline') then s.status else 'online' end as standing
+                      coalesce(s.silence, 'online') as standing
                from worker_standing s
-               where s.told_status <> case when s.status in ('disconnected', 'offline') then s.status else 'online' end
+               where s.told_status <> coalesce(s.silence, 'online')
                limit $1),
            locked as (
                select w.tenant_id, w.id, c.standing

@@ -79,7 +79,7 @@ create table workers (
     created_at                  timestamptz not null default clock_timestamp(),
     updated_at                  timestamptz not null default clock_timestamp(),
     primary key (tenant_id, id)
-) with (fillfactor = 50);
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 
 create table agents (
     tenant_id                   uuid        not null references tenants (id),
@@ -104,7 +104,7 @@ create table agents (
     updated_at                  timestamptz not null default clock_timestamp(),
     primary key (tenant_id, id),
     constraint agents_worker_fkey foreign key (tenant_id, worker_id) references workers (tenant_id, id) on delete cascade
-) with (fillfactor = 50);
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000);
 create index agents_worker on agents (tenant_id, worker_id) where worker_id is not null;
 
 create table worker_signals (

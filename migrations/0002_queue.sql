@@ -13,6 +13,9 @@
 --   seq             its place in the queue, kept so that handed-back work goes first
 --   has_dependants  whether its end concerns other tasks; set under a lock when one is created
 -- The drawers have no foreign keys; their statements check existence.
+--
+-- Each vacuum and each analyze of a table makes the plans of its statements be made anew, which takes longer than
+-- running them: a table that hardly changes must not be seen to every few seconds.
 
 create sequence task_queue_seq cache 1;
 
@@ -54,7 +57,7 @@ create table tasks (
     created_at             timestamptz not null,
     updated_at             timestamptz not null,
     primary key (tenant_id, id)
-);
+) with (autovacuum_analyze_threshold = 1000);
 create unique index tasks_request_key on tasks (tenant_id, request_holder, request_id) where request_id is not null;
 create index tasks_parent on tasks (tenant_id, parent_id) where parent_id is not null;
 create index tasks_workspace on tasks (tenant_id, workspace_id, id) where workspace_id is not null;
@@ -90,7 +93,8 @@ create table task_waiting (
     on_dependency_failure  text        not null,
     available_at           timestamptz,
     primary key (tenant_id, task_id)
-) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 create index task_waiting_due on task_waiting (available_at) where blocked_count = 0;
 
 create table task_queue (
@@ -110,7 +114,8 @@ create table task_queue (
     state_changed_at  timestamptz not null,
     progress          json,
     primary key (tenant_id, task_id)
-) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+) with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 create index task_queue_order on task_queue (tenant_id, lane, priority, seq);
 
 create table task_leases (
@@ -145,7 +150,8 @@ create table task_leases (
     claimed_at         timestamptz not null,
     started_at         timestamptz,
     primary key (tenant_id, task_id)
-) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off);
 create unique index task_leases_agent_slot on task_leases (tenant_id, agent_id, agent_slot);
 create unique index task_leases_worker_slot on task_leases (tenant_id, worker_id, worker_slot) where worker_id is not null;
 create index task_leases_expiry on task_leases (expires_at);
@@ -206,7 +212,7 @@ create table task_results (
     git_info          json,
     verification      json,
     primary key (tenant_id, task_id)
-);
+) with (autovacuum_analyze_threshold = 1000);
 create index task_results_unhappy on task_results (tenant_id, task_id) where state <> 'completed';
 
 -- Which claim request got which attempt, so that a repeated claim gets the same one.

@@ -60,10 +60,12 @@ pub(super) async fn make(app: &App, partition: Partition) -> Result<Made, Error>
     }
     let (table, name) = (partition.table.name(), partition.name());
     let (from, to) = (partition.day.begins_at(), partition.day.plus(1).begins_at());
-    // Names and days are made by `partition.rs` alone, of fixed words and digits.
+    // Names and days are made by `partition.rs` alone, of fixed words and digits. A young partition need not be
+    // analyzed every few seconds: rows only come, and each time plans are made anew.
     let statements = format!(
         "{LOCK_TIMEOUT};
-         create table {name} (like {table} including defaults including constraints including indexes);
+         create table {name} (like {table} including defaults including constraints including indexes)
+             with (autovacuum_analyze_threshold = 10000);
          alter table {table} attach partition {name} for values from ('{from}') to ('{to}')"
     );
     match sqlx::raw_sql(AssertSqlSafe(statements))

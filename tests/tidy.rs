@@ -29,6 +29,10 @@ const SQL_ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("platform/src/db/migrate.rs", "makes the schema"),
     (
+        "platform/src/db/plans.rs",
+        "asks how large all tables are, whoever owns them",
+    ),
+    (
         "platform/src/db/silence.rs",
         "asks whether the server is there, and touches no table",
     ),

@@ -76,6 +76,7 @@ pub const LOOPS: &[Loop] = table! {
     "forget_tasks",      seconds(900),  crate::tasks::forget_tasks;
     "forget_claims",     seconds(900),  queue::forget_claim_requests;
     "forget_requests",   seconds(900),  crate::http::forget_requests;
+    "review_plans",      seconds(2),    crate::db::review_plans;
     "forget_idle_rates", seconds(60),   forget_idle_rates;
     "note_key_use",      seconds(60),   crate::keys::note_key_use;
     "forget_keys",       seconds(3600), crate::keys::forget_keys;

@@ -8,19 +8,15 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::plans::Plans;
 use crate::error::Error;
 
-/// How long a lane works with the plans it has made. The statements of the hot path take longer to plan
-/// than to run (2.6 ms against 0.6 ms for a lone claim), so their plans are kept; but a plan that suits an
-/// empty table does not suit a full one, so they are made again after this time, from the sizes that the
-/// tables have then.
-const PLANS_KEPT: Duration = Duration::from_secs(1);
 /// How long a connection in doubt may take to answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,13 +50,15 @@ pub(super) struct OwnConnection {
     /// Makes it, and makes it again; it never lies idle in there.
     pool: PgPool,
     patience: Duration,
+    plans: Arc<Plans>,
     kept: Arc<Mutex<Kept>>,
 }
 
 struct Kept {
     db: Option<PoolConnection<Postgres>>,
     state: State,
-    planned_at: Instant,
+    /// Which generation its plans are of.
+    plans: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,33 +73,35 @@ enum State {
 
 impl OwnConnection {
     /// Makes the connection when it is needed first; waits so long for one, or for another batch of the lane.
-    pub(super) fn new(pool: PgPool, patience: Duration) -> Self {
+    pub(super) fn new(pool: PgPool, patience: Duration, plans: Arc<Plans>) -> Self {
         Self {
             pool,
             patience,
+            plans,
             kept: Arc::new(Mutex::new(Kept {
                 db: None,
                 state: State::Sound,
-                planned_at: Instant::now(),
+                plans: 0,
             })),
         }
     }
 
-    /// The connection, alive as far as one can know, with plans that are not too old.
+    /// The connection, alive as far as one can know, with plans that suit its tables.
     pub(super) async fn acquire(&self) -> Result<LaneConnection, Error> {
         let turn = tokio::time::timeout(self.patience, Arc::clone(&self.kept).lock_owned());
         let mut kept = turn.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         kept.look_after().await;
+        let plans = self.plans.generation();
         if kept.db.is_none() {
             kept.db = Some(self.pool.acquire().await?);
-            kept.planned_at = Instant::now();
+            kept.plans = plans;
         }
         kept.state = State::InDoubt;
-        let is_old = kept.planned_at.elapsed() > PLANS_KEPT;
+        let are_old = kept.plans != plans;
         let mut lent = LaneConnection(Some(kept));
-        if is_old {
+        if are_old {
             sqlx::raw_sql("discard plans").execute(&mut *lent).await?;
-            lent.kept().planned_at = Instant::now();
+            lent.kept().plans = plans;
         }
         Ok(lent)
     }

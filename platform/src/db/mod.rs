@@ -12,7 +12,7 @@
 //!   could lose acknowledged work, naming the cure.
 //! - [`migrate`] brings the schema up to this release, with several replicas starting at once.
 //! - [`Pools`] says who owns which connections; a transaction is a [`Tx`]; a lane of the hot path keeps its
-//!   own ([`LaneConnection`]).
+//!   own ([`LaneConnection`]), and its plans while they suit (`plans`).
 //! - [`silence`] notices when the way to the database has fallen silent.
 //! - [`bus`] tells this replica and the others what has happened.
 
@@ -21,11 +21,13 @@ pub mod bus;
 pub mod keeper;
 mod lanes;
 pub mod migrate;
+mod plans;
 mod pools;
 pub mod silence;
 
 pub use bus::{Bus, Note};
 pub use lanes::{LaneConnection, LaneDb};
+pub use plans::review_plans;
 pub use pools::{PoolUsage, Pools, Touch, Tx, Unsettled, unknown_outcome};
 
 /// Oldest PostgreSQL the platform runs on.

@@ -3,7 +3,7 @@
 //! ```text
 //! requests that change ─► writes    (lock_timeout 2 s)
 //! requests that read   ─► reads     (read-only)
-//! the hot path         ─► lanes     (`lanes.rs`: one connection each, plans kept for a second)
+//! the hot path         ─► lanes     (`lanes.rs`: one connection each, plans kept)
 //! loops, LISTEN        ─► internal  (requests cannot borrow these)
 //! the look-out         ─► one more  (`silence`)
 //! ```
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Note;
 use super::lanes::{LaneConnection, LaneDb, OwnConnection};
+use super::plans::Plans;
 use crate::app::App;
 use crate::config::DatabaseConfig;
 use crate::error::{Error, is_connection_failure};
@@ -40,6 +41,7 @@ pub struct Pools(Arc<Inner>);
 struct Inner {
     options: PgConnectOptions,
     config: DatabaseConfig,
+    plans: Arc<Plans>,
     current: RwLock<Arc<Set>>,
 }
 
@@ -54,7 +56,7 @@ struct Set {
 
 impl Set {
     /// Connections are made when they are needed.
-    fn new(options: &PgConnectOptions, config: &DatabaseConfig) -> Self {
+    fn new(options: &PgConnectOptions, config: &DatabaseConfig, plans: &Arc<Plans>) -> Self {
         let patience = Duration::from_secs(config.connection_wait_seconds);
         let pool = |size: u32| {
             PgPoolOptions::new()
@@ -84,7 +86,7 @@ impl Set {
                         ("lock_timeout", "5s"),
                         ("plan_cache_mode", "force_generic_plan"),
                     ]));
-                    OwnConnection::new(one, patience)
+                    OwnConnection::new(one, patience, Arc::clone(plans))
                 })
                 .collect(),
         }
@@ -117,8 +119,10 @@ impl Pools {
                 ("tcp_keepalives_count", "3"),
                 ("tcp_user_timeout", "20s"),
             ]);
+        let plans = Arc::default();
         Self(Arc::new(Inner {
-            current: RwLock::new(Arc::new(Set::new(&options, config))),
+            current: RwLock::new(Arc::new(Set::new(&options, config, &plans))),
+            plans,
             options,
             config: config.clone(),
         }))
@@ -133,6 +137,10 @@ impl Pools {
         Arc::clone(&current)
     }
 
+    pub(super) fn plans(&self) -> &Plans {
+        &self.0.plans
+    }
+
     /// How a connection beside the pools is made.
     pub fn options(&self) -> &PgConnectOptions {
         &self.0.options
@@ -140,7 +148,7 @@ impl Pools {
 
     /// Gives up every connection, because none is answered any more. Those that need one from now on get a new one.
     pub fn give_up(&self) {
-        let new = Arc::new(Set::new(&self.0.options, &self.0.config));
+        let new = Arc::new(Set::new(&self.0.options, &self.0.config, &self.0.plans));
         let mut current = self
             .0
             .current

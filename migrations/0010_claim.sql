@@ -120,8 +120,9 @@ begin
     -- of these lists. Leases are looked up in a way that the index of their holder alone can serve. To the planner a
     -- table whose rows are nearly all dead is empty, and any index as good as another: it would walk a whole one for
     -- a tenant, or for a number, which are the last columns there.
-    select array_agg(s.verdict order by s.place), array_agg(s.oldest order by s.place)
-    into verdicts, living
+    select array_agg(s.verdict order by s.place), array_agg(s.oldest order by s.place),
+           array_agg(s.place order by s.place) filter (where s.verdict is null)
+    into verdicts, living, waiting
     from (
         select a.place, a.oldest,
                case when a.verdict is not null then a.verdict
@@ -228,8 +229,6 @@ begin
         left join regained r on r.place = u.place;
     end if;
 
-    select array_agg(c.place order by c.place) filter (where c.verdict is null) into waiting
-    from unnest(verdicts) with ordinality as c (verdict, place);
     wanted := array(
         select count(*) filter (where c.verdict is null)
         from unnest(verdicts, sets) as c (verdict, of_set)

@@ -23,7 +23,7 @@ async fn count_from_now(t: &TestPlatform) {
 }
 
 /// What the platform ran since then. Aside: notes to other replicas, the order to plan anew that a lane gives
-/// once a second, and the test's own statements.
+/// when tables have grown, and the test's own statements.
 async fn counted(t: &TestPlatform) -> Vec<Counted> {
     let rows = sqlx::query(
         "select query, calls from pg_stat_statements
@@ -111,6 +111,74 @@ fn a_complete_that_wants_no_task_back_is_one_statement() {
         let counted = counted(t).await;
         assert_eq!(calls_of(&counted, COMPLETE), 1, "{counted:?}");
         assert_eq!(counted.len(), 1, "{counted:?}");
+    });
+}
+
+#[test]
+fn a_task_for_a_claim_that_waits_costs_no_look_into_the_queue_afterwards() {
+    stint_tests::test(async |t| {
+        let worker = t.worker("w1").await;
+        assert!(worker.claim().await.is_none(), "there is no work yet");
+        let wait_for_work = || {
+            let worker = worker.clone();
+            tokio::spawn(async move {
+                let claim = worker.claim_with(|claim| {
+                    claim.wait_seconds = Some(20);
+                    claim.start = Some(true);
+                });
+                claim.await.expect("the claim is accepted")
+            })
+        };
+        let hints = &t.first().app().hints;
+        let it_waits = async || until("the claim waits", async || hints.waiting_count() == 1).await;
+        let claim = wait_for_work();
+        it_waits().await;
+        count_from_now(t).await;
+        t.create("one").await;
+        let task = claim.await.expect("the claim ends");
+        let task = task.expect("the created task");
+        let completion = TestWorker::completion(&task, json!({}));
+        let reported = worker.agent.complete_task_minimal(task.id, &completion);
+        reported.await.expect("the completion is accepted");
+        // Everything that came was handed over, and the agent has handed it in: there is nothing to ask.
+        let claim = wait_for_work();
+        it_waits().await;
+        let counted = counted(t).await;
+        assert_eq!(calls_of(&counted, CLAIM), 1, "{counted:?}");
+        assert_eq!(calls_of(&counted, COMPLETE), 1, "{counted:?}");
+        assert_eq!(calls_of(&counted, PLACE), 1, "{counted:?}");
+        // And BEGIN, COMMIT and the read of the task that the create is answered with.
+        let all = counted.iter().map(|statement| statement.calls).sum::<i64>();
+        assert_eq!(all, 6, "{counted:?}");
+        claim.abort();
+    });
+}
+
+#[test]
+fn lanes_keep_their_plans_until_a_table_has_grown() {
+    stint_tests::test(async |t| {
+        let plans_made_anew = async || {
+            let calls = "select coalesce(sum(calls), 0)::bigint from pg_stat_statements where query = 'discard plans'
+                         and dbid = (select oid from pg_database where datname = current_database())";
+            sqlx::query_scalar::<_, i64>(calls)
+                .fetch_one(t.sql())
+                .await
+                .expect("the counters can be read")
+        };
+        t.create("one").await;
+        t.run_loop("review_plans").await;
+        t.create("one").await;
+        count_from_now(t).await;
+        assert_eq!(t.run_loop("review_plans").await.changed, 0);
+        t.create("one").await;
+        assert_eq!(plans_made_anew().await, 0);
+        let grow = "insert into task_dependencies select gen_random_uuid(), gen_random_uuid(), gen_random_uuid()
+                    from generate_series(1, 5000)";
+        t.execute(grow).await;
+        assert_eq!(t.run_loop("review_plans").await.changed, 1);
+        t.create("one").await;
+        t.create("one").await;
+        assert_eq!(plans_made_anew().await, 1);
     });
 }
 

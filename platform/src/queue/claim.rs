@@ -208,7 +208,7 @@ pub struct Dealt {
 #[derive(Debug, Default)]
 pub struct Advance {
     marks: Vec<(TenantId, String, usize, i64)>,
-    holders: Vec<AgentId>,
+    holders: Vec<(AgentId, TaskId)>,
     oldest_leases: Vec<(Uuid, i64)>,
 }
 
@@ -218,11 +218,11 @@ impl Advance {
         for (tenant, lane, priority, seq) in self.marks {
             hints.advance(tenant, &lane, priority, seq);
         }
-        for agent in self.holders {
-            hints.holds_something(agent);
+        for (agent, task) in self.holders {
+            hints.holders.holds(agent, task);
         }
         for (holder, oldest) in self.oldest_leases {
-            hints.oldest_lease_is(holder, oldest);
+            hints.holders.oldest_lease_is(holder, oldest);
         }
     }
 }
@@ -373,8 +373,8 @@ pub async fn claim_next(
                     advance.note(claims.bounds.tenant, &row);
                 }
             }
-            if let Some(agent) = row.agent_id {
-                advance.holders.push(AgentId::from(agent));
+            if let (Some(agent), Some(task)) = (row.agent_id, row.task_id) {
+                advance.holders.push((agent.into(), task.into()));
             }
             if let Some(oldest) = row.oldest_lease {
                 let holder = look.set.claimants[place].holder();

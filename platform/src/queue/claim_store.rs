@@ -97,7 +97,9 @@ pub(super) async fn fetch(
         .map(|claimant| claimant.actor_type)
         .collect();
     let actors: Vec<Uuid> = claimants.iter().map(|claimant| claimant.actor).collect();
-    let oldest_leases = hints.oldest_leases(claimants.iter().map(|claimant| claimant.holder()));
+    let oldest_leases = hints
+        .holders
+        .oldest_leases(claimants.iter().map(|claimant| claimant.holder()));
     let mut ends: Vec<i32> = Vec::new();
     let mut wanted_lanes: Vec<&str> = Vec::new();
     let mut wanted_priorities: Vec<i16> = Vec::new();

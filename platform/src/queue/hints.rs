@@ -1,7 +1,6 @@
 //! What this replica knows about its queues. Never the truth, only a hint.
 //!
-//! Of a holder is remembered which of its living leases is the oldest, so that counting them passes over what
-//! ended before. Three things are remembered per lane of a tenant:
+//! Three things are remembered per lane of a tenant (what is remembered about holders: `holder_hints.rs`):
 //! - a **generation**, raised by whatever can make a task claimable. "Empty" is remembered together with
 //!   the generation read before the statement ran, so that a task which came in between is not missed;
 //! - a **watermark** per priority: beyond which seq to look (`watermark.rs`);
@@ -11,36 +10,32 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
 use protocol::{AgentId, TenantId};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::claim::{Claimant, Claimed};
+use super::holder_hints::HolderHints;
 use super::watermark::{Marks, Watermark};
 use crate::error::Error;
 
 /// Lanes pinned to one holder are many and nearly always empty: one look for work in so many sees to them.
 const LOOKS_PER_PINNED: u64 = 15;
-/// How long a holder is believed to hold nothing after a claim of its found nothing.
-const FREE_FOR: Duration = Duration::from_secs(5);
 /// Lanes remembered at most; beyond, what is remembered about idle ones is dropped.
 const LANES_MAX: usize = 50_000;
-/// Holders remembered at most; beyond, all of them are forgotten.
-const HOLDERS_MAX: usize = 100_000;
 /// What this replica knows about its queues.
 #[derive(Default)]
-pub struct Hints(Mutex<Known>);
+pub struct Hints {
+    known: Mutex<Known>,
+    /// What it knows about holders.
+    pub holders: HolderHints,
+}
 
 #[derive(Default)]
 struct Known {
     lanes: HashMap<TenantId, HashMap<String, Lane>>,
     lane_count: usize,
     waiting: BTreeMap<u64, Waiting>,
-    free: HashMap<AgentId, Instant>,
-    /// Leases of a holder (a worker, or an agent without one) have at least this number.
-    oldest_leases: HashMap<Uuid, i64>,
     last_ticket: u64,
     /// Raised when everything is forgotten: what was observed before counts no more.
     epoch: u64,
@@ -132,27 +127,9 @@ impl Taken {
 
 impl Hints {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0
+        self.known
             .lock()
             .expect("nothing panics while it holds the hints")
-    }
-
-    /// From which number on the living leases of holders are.
-    pub(super) fn oldest_leases(&self, holders: impl Iterator<Item = Uuid>) -> Vec<i64> {
-        let known = self.known();
-        holders
-            .map(|holder| known.oldest_leases.get(&holder).copied().unwrap_or(0))
-            .collect()
-    }
-
-    /// No living lease of this holder has a lower number; and later ones have higher numbers.
-    pub(super) fn oldest_lease_is(&self, holder: Uuid, number: i64) {
-        let mut known = self.known();
-        if known.oldest_leases.len() >= HOLDERS_MAX && !known.oldest_leases.contains_key(&holder) {
-            known.oldest_leases.clear();
-        }
-        let oldest = known.oldest_leases.entry(holder).or_default();
-        *oldest = number.max(*oldest);
     }
 
     /// A lane has got tasks: raises its generation and wakes as many claims.
@@ -206,10 +183,8 @@ impl Hints {
         for (lane, generation) in lanes.iter().zip(&observed.generations) {
             known.lane(tenant, lane).empty_at = Some(*generation);
         }
-        if known.free.len() >= LANES_MAX {
-            known.free.clear();
-        }
-        known.free.insert(agent, Instant::now());
+        drop(known);
+        self.holders.holds_nothing(agent);
     }
 
     /// Pinned lanes among these of which it is not known whether they are empty.
@@ -272,19 +247,6 @@ impl Hints {
         wanted
     }
 
-    /// Whether this agent was found to hold nothing a moment ago.
-    pub fn is_known_free(&self, agent: AgentId) -> bool {
-        self.known()
-            .free
-            .get(&agent)
-            .is_some_and(|since| since.elapsed() < FREE_FOR)
-    }
-
-    /// This agent holds something now.
-    pub(super) fn holds_something(&self, agent: AgentId) {
-        self.known().free.remove(&agent);
-    }
-
     /// Where to look beyond.
     pub(super) fn marks(&self, tenant: TenantId, lane: &str) -> Marks {
         self.known().lane(tenant, lane).watermark.look()
@@ -305,7 +267,7 @@ impl Hints {
     pub fn forget_everything(&self) {
         let mut known = self.known();
         known.epoch += 1;
-        known.free.clear();
+        self.holders.forget_hands();
         for lane in known.lanes.values_mut().flat_map(HashMap::values_mut) {
             lane.empty_at = None;
         }
@@ -506,6 +468,8 @@ pub(crate) fn too_many_waiting(max: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn tenant() -> TenantId {

@@ -33,6 +33,7 @@ mod claim_store;
 mod gates;
 mod gates_store;
 mod hints;
+mod holder_hints;
 mod lanes;
 mod loops;
 mod loops_store;

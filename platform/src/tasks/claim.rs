@@ -135,7 +135,7 @@ impl Claim {
     fn is_known_to_find_nothing(&self, app: &App) -> bool {
         let claimant = &self.claimant;
         claimant.request_id.is_none()
-            && (claimant.agent_capacity > 1 || app.hints.is_known_free(claimant.agent))
+            && (claimant.agent_capacity > 1 || app.hints.holders.is_known_free(claimant.agent))
             && app.hints.are_known_empty(self.tenant, &self.lanes)
     }
 
@@ -217,6 +217,7 @@ impl Claim {
                         if patience < deadline {
                             continue;
                         }
+                        app.hints.holders.waited_in_vain(self.claimant.agent);
                         return Ok(Claimed::Nothing);
                     }
                     // Somebody is handing us a task at this very moment.

@@ -123,6 +123,13 @@ async fn serve(
         .map(|member| member.completion.clone())
         .collect();
     let taken = settle(app, tenant, &mut completions).await?;
+    for (completion, taken) in completions.iter().zip(&taken) {
+        if let (Verdict::Moved, Some(agent)) = (taken.verdict, completion.report.agent) {
+            app.hints
+                .holders
+                .has_handed_in(agent, completion.report.task);
+        }
+    }
     app.bus.publish(app, vec![Note::EventsAppended]);
     // Whoever is content with the effect, and has it, costs no read.
     let is_told = |member: &Member, taken: &TakenReport| {

@@ -1,6 +1,6 @@
 //! Creating tasks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use protocol::{ErrorCode, ReasonCode, Task, TaskId, TaskState, TenantId};
 use sqlx::PgConnection;
@@ -93,15 +93,11 @@ async fn create(app: &App, groups: &[Group<'_>]) -> Result<(Vec<Outcome>, Vec<Fe
     for ((tenant, members, _), feeding) in groups.iter().zip(&mut feedings) {
         let outcome = place_with_others(&mut tx, *tenant, members).await?;
         feeding.claim(app, &mut tx).await?;
-        for note in ready_notes(*tenant, members, &outcome.placed, &feeding.fed()) {
+        for note in notes(*tenant, members, &outcome.placed, &feeding.fed()) {
             tx.note(note);
         }
         outcomes.push(outcome);
     }
-    tx.note(Note::EventsAppended);
-    tx.note(Note::DueSooner {
-        name: "release_due".to_owned(),
-    });
     tx.commit(app).await?;
     Ok((outcomes, feedings))
 }
@@ -114,16 +110,7 @@ async fn create_alone(app: &App, tenant: TenantId, members: &[&Member]) -> Resul
         .map_err(crate::db::unknown_outcome)?;
     db.put_back();
     let placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
-    let mut notes = vec![Note::EventsAppended];
-    notes.extend(ready_notes(tenant, members, &placed, &HashMap::new()));
-    if members
-        .iter()
-        .any(|member| member.task.available_at.is_some())
-    {
-        notes.push(Note::DueSooner {
-            name: "release_due".to_owned(),
-        });
-    }
+    let notes = notes(tenant, members, &placed, &HashSet::new());
     app.bus.publish(app, notes);
     Ok(Outcome {
         refusals: members.iter().map(|_| None).collect(),
@@ -140,27 +127,37 @@ fn ready_lanes(members: &[&Member]) -> HashMap<String, usize> {
     lanes
 }
 
-/// Tells of tasks that became ready, but for those that were handed to waiting claims at once.
-pub(super) fn ready_notes(
+/// What there is to tell of tasks that were made. Those that were handed to waiting claims at once concern nobody
+/// else: of a lane in which nothing is left there is nothing to tell.
+pub(super) fn notes(
     tenant: TenantId,
     members: &[&Member],
     placed: &[Option<Placed>],
-    fed: &HashMap<String, u32>,
+    fed: &HashSet<TaskId>,
 ) -> Vec<Note> {
     let mut lanes: HashMap<&str, u32> = HashMap::new();
     for (member, placed) in members.iter().zip(placed) {
-        if placed.is_some_and(|placed| placed.is_made && placed.is_ready) {
+        let is_ready = placed.is_some_and(|placed| placed.is_made && placed.is_ready);
+        if is_ready && !fed.contains(&member.task.id) {
             *lanes.entry(&member.task.lane).or_default() += 1;
         }
     }
-    lanes
+    let ready = lanes.into_iter().map(|(lane, tasks)| Note::WorkReady {
+        tenant,
+        lane: lane.to_owned(),
+        tasks,
+        at_old_place: false,
+    });
+    let is_due_later = members
+        .iter()
+        .any(|member| member.task.available_at.is_some());
+    let due = is_due_later.then(|| Note::DueSooner {
+        name: "release_due".to_owned(),
+    });
+    [Note::EventsAppended]
         .into_iter()
-        .map(|(lane, ready)| Note::WorkReady {
-            tenant,
-            lane: lane.to_owned(),
-            tasks: ready.saturating_sub(fed.get(lane).copied().unwrap_or(0)),
-            at_old_place: false,
-        })
+        .chain(ready)
+        .chain(due)
         .collect()
 }
 

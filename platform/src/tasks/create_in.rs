@@ -1,14 +1,13 @@
 //! Creating a task inside the transaction of a request, in place of the lane.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use protocol::{CreateTask, Task};
 
-use super::create::{place_with_others, ready_notes};
+use super::create::{notes, place_with_others};
 use super::new_task::Member;
 use super::operate::read;
 use crate::config::LimitConfig;
-use crate::db::Note;
 use crate::error::Error;
 use crate::http::Write;
 use crate::queue;
@@ -29,13 +28,9 @@ pub(crate) async fn create_task_in(
     if let Some(refusal) = outcome.refusals.pop().flatten() {
         return Err(refusal);
     }
-    for note in ready_notes(tenant, &[&member], &outcome.placed, &HashMap::new()) {
+    for note in notes(tenant, &[&member], &outcome.placed, &HashSet::new()) {
         write.tx().note(note);
     }
-    write.tx().note(Note::EventsAppended);
-    write.tx().note(Note::DueSooner {
-        name: "release_due".to_owned(),
-    });
     queue::settle(write.tx()).await?;
     read(write, member.id()).await
 }

@@ -1,8 +1,8 @@
 //! Feeding: a batch that creates tasks hands them to the claims that wait for them, in its transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use protocol::TenantId;
+use protocol::{TaskId, TenantId};
 
 use super::claim_lane::take_back;
 use crate::app::App;
@@ -42,17 +42,13 @@ impl Feeding {
         }
     }
 
-    /// How many tasks of each lane were handed over.
-    pub(super) fn fed(&self) -> HashMap<String, u32> {
-        let mut fed: HashMap<String, u32> = HashMap::new();
-        for claim in self
-            .waiting
-            .iter()
-            .filter(|claim| matches!(claim.claimed, Claimed::Task(_)))
-        {
-            *fed.entry(claim.lane.clone()).or_default() += 1;
-        }
-        fed
+    /// The tasks that were handed over.
+    pub(super) fn fed(&self) -> HashSet<TaskId> {
+        let task = |fed: &Fed| match &fed.claimed {
+            Claimed::Task(held) => Some(held.task),
+            _ => None,
+        };
+        self.waiting.iter().filter_map(task).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

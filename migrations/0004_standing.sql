@@ -1,5 +1,8 @@
 -- How workers and agents are doing, judged by the database clock at the moment of reading.
 --
+-- By the beginning of the statement, not by clock_timestamp(): because that one changes under the planner's hands,
+-- whoever reads one column of a view would have to pay for all of them, and some look into task_leases.
+--
 -- Nothing here is stored: a status follows from when the holder was last heard from, from what it said,
 -- from what an operator wants, and from the leases that lie in task_leases. Lateness has no tolerance
 -- but for `degraded`, which allows a beat two seconds to travel.
@@ -11,7 +14,7 @@ create view worker_standing as
            s.silence,
            case
                when s.silence is not null then s.silence
-               when w.last_heartbeat_at < clock_timestamp() - make_interval(secs => w.heartbeat_interval_seconds + 2)
+               when w.last_heartbeat_at < statement_timestamp() - make_interval(secs => w.heartbeat_interval_seconds + 2)
                    then 'degraded'
                when w.drain_requested_at is not null or w.said_status = 'draining'
                    then 'draining'
@@ -28,10 +31,10 @@ create view worker_standing as
     cross join lateral (
         select case
                    when w.said_status = 'offline'
-                        or w.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds + 300)
+                        or w.last_heartbeat_at < statement_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds + 300)
                        then 'offline'
                    when w.said_status = 'disconnected'
-                        or w.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds)
+                        or w.last_heartbeat_at < statement_timestamp() - make_interval(secs => 2 * w.heartbeat_interval_seconds)
                        then 'disconnected'
                end as silence
     ) s;
@@ -60,7 +63,7 @@ create view agent_standing as
     cross join lateral (
         select case
                    when w.silence = 'offline' then 'offline'
-                   when a.last_heartbeat_at < clock_timestamp() - make_interval(secs => 2 * a.heartbeat_interval_seconds)
+                   when a.last_heartbeat_at < statement_timestamp() - make_interval(secs => 2 * a.heartbeat_interval_seconds)
                         and (w.id is null or w.silence = 'disconnected')
                        then 'inactive'
                end as silence

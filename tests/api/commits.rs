@@ -22,6 +22,19 @@ async fn count_from_now(t: &TestPlatform) {
     .await;
 }
 
+/// Waits until the replica hears the others. When it begins to, it forgets what it knew, and asks anew.
+async fn until_it_listens(t: &TestPlatform) {
+    until("the replica listens", async || {
+        let listening = "select exists (select from pg_stat_activity
+                         where datname = current_database() and query ilike 'listen%' and state = 'idle')";
+        sqlx::query_scalar::<_, bool>(listening)
+            .fetch_one(t.sql())
+            .await
+            .expect("the sessions can be read")
+    })
+    .await;
+}
+
 /// What the platform ran since then. Aside: notes to other replicas, the order to plan anew that a lane gives
 /// when tables have grown, and the test's own statements.
 async fn counted(t: &TestPlatform) -> Vec<Counted> {
@@ -117,6 +130,7 @@ fn a_complete_that_wants_no_task_back_is_one_statement() {
 #[test]
 fn a_task_for_a_claim_that_waits_costs_no_look_into_the_queue_afterwards() {
     stint_tests::test(async |t| {
+        until_it_listens(t).await;
         let worker = t.worker("w1").await;
         assert!(worker.claim().await.is_none(), "there is no work yet");
         let wait_for_work = || {
@@ -344,6 +358,42 @@ fn no_request_reads_the_leases_that_ended_though_a_snapshot_keeps_them() {
             .collect();
         assert!(walks.is_empty(), "{walks:#?}");
         holding.rollback().await.expect("it is over");
+    });
+}
+
+#[test]
+fn who_is_silent_is_told_without_a_look_at_leases() {
+    const ENDED: usize = 20_000;
+    /// A walk over them reads hundreds.
+    const PAGES_MAX: i64 = 100;
+    stint_tests::test(async |t| {
+        let worker = t.worker("w1").await;
+        t.create("one").await;
+        let held = worker.begin().await;
+        let copies = format!(
+            "insert into task_leases
+             select (jsonb_populate_record(l, jsonb_build_object('task_id', gen_random_uuid()))).*
+             from task_leases l, generate_series(1, {ENDED})"
+        );
+        t.execute(&copies).await;
+        t.execute(&format!(
+            "delete from task_leases where task_id <> '{}'",
+            held.id
+        ))
+        .await;
+        serve(&worker, held).await;
+        count_from_now(t).await;
+        t.run_loop("mark_silent").await;
+        let read: Vec<i64> = sqlx::query_scalar(
+            "select (shared_blks_hit + shared_blks_read) / calls from pg_stat_statements
+             where dbid = (select oid from pg_database where datname = current_database())
+               and query like '%set told_status%'",
+        )
+        .fetch_all(t.sql())
+        .await
+        .expect("the counters can be read");
+        assert_eq!(read.len(), 2, "of workers and of agents");
+        assert!(read.iter().all(|pages| *pages < PAGES_MAX), "{read:?}");
     });
 }
 

@@ -14,7 +14,7 @@
 --   has_dependants  whether its end concerns other tasks; set under a lock when one is created
 -- The drawers have no foreign keys; their statements check existence.
 --
--- Each vacuum and each analyze of a table makes the plans of its statements be made anew, which takes longer than
+-- After each vacuum and each analyze of a table the plans of its statements are made anew, which takes longer than
 -- running them: a table that hardly changes must not be seen to every few seconds.
 
 create sequence task_queue_seq cache 1;

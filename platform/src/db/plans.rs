@@ -66,7 +66,7 @@ pub async fn review_plans(app: App) -> Result<Turn, Error> {
     let mut db = app.db.internal().await?;
     let sizes = sqlx::query_scalar!(
         r#"select array_agg(coalesce(pg_relation_size(oid), 0) order by oid) as "sizes!"
-           from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'"#
+           from pg_class where relnamespace = quote_ident(current_schema())::regnamespace and relkind = 'r'"#
     )
     .fetch_one(&mut *db)
     .await?;

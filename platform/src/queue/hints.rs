@@ -23,6 +23,7 @@ use crate::error::Error;
 const LOOKS_PER_PINNED: u64 = 15;
 /// Lanes remembered at most; beyond, what is remembered about idle ones is dropped.
 const LANES_MAX: usize = 50_000;
+
 /// What this replica knows about its queues.
 #[derive(Default)]
 pub struct Hints {

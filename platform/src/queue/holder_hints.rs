@@ -72,7 +72,8 @@ impl HolderHints {
         }
     }
 
-    /// This agent has waited here and was given nothing: if it held nothing before, that is still so.
+    /// This agent has waited here and was given nothing: if it held nothing before, that is believed on. Should another
+    /// replica have given it a task meanwhile, its claims here wait until that lease ends.
     pub fn waited_in_vain(&self, agent: AgentId) {
         if let Some(Hand::Empty(since)) = self.known().hands.get_mut(&agent) {
             *since = Instant::now();

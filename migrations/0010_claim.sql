@@ -40,8 +40,8 @@ create view task_moves as
 --
 -- Claimants that want the same lanes are one set; `sets` tells the set of each claimant, in ascending order. `lanes`,
 -- `priorities` and `beyond` name a lane, a priority and the seq beyond which to look (a hint), for one set after the
--- other; `ends` tells where each set ends there. All that is done for claimants and for tasks is done once for the
--- batch, and only the look into the lanes for each set: fleets differ in their tags.
+-- other; `ends` tells where each set ends there. Sets without a lane in common look together; `rounds` tells with which
+-- set each such round ends. All else is done once for the batch: fleets differ in their tags.
 --
 -- Candidates are found by index prefix, then locked with `skip locked`, so that replicas pass each other; twice as
 -- many are looked at as are wanted, so that a collision with another replica still fills the batch. `oldest_leases`
@@ -53,7 +53,7 @@ create view task_moves as
 create function claim_next(
     tenant uuid, sets int[], agents uuid[], workers uuid[], agent_capacities int[], worker_capacities int[], request_ids text[],
     lease_lengths int[], fences bool[], starting bool[], actor_types text[], actors uuid[], oldest_leases bigint[],
-    ends int[], lanes text[], priorities smallint[], beyond bigint[], only_workspaces uuid[], only_workflow uuid
+    ends int[], rounds int[], lanes text[], priorities smallint[], beyond bigint[], only_workspaces uuid[], only_workflow uuid
 ) returns table (
     place int, verdict text, candidates int, oldest_lease bigint, task_id uuid, attempt int, lane text, seq bigint,
     state text, retry_count int, abandon_count int, rework_count int, agent_id uuid, worker_id uuid,
@@ -68,6 +68,7 @@ as $$
 #variable_conflict use_column
 declare
     moment timestamptz;
+    last_lease constant bigint := 9223372036854775807;
     -- One for each claimant, in their order: why it takes nothing out of the queue; null when it may.
     verdicts text[];
     -- The oldest living lease of its holder; null when there is none.
@@ -79,10 +80,11 @@ declare
     -- Places of those who may have a task, one set after the other, and how many they are in each set.
     waiting bigint[];
     wanted bigint[];
-    -- In a set: where its lanes begin, and its waiting; and where the candidates lie, then those that were locked.
-    first_lane int := 1;
+    -- The first set of a round, and a set: what it has found, and where its waiting begin.
+    first_set int := 1;
+    last_set int;
+    looked record;
     first_waiting int := 1;
-    picked tid[];
     -- How many candidates each set has seen.
     seen int[] := '{}';
     -- Where the tasks lie that are handed out, and who gets them.
@@ -117,9 +119,10 @@ begin
     end if;
 
     -- Who may have a task. The joins are written as single probes: the planner knows nothing about the lengths
-    -- of these lists. Leases are looked up in a way that the index of their holder alone can serve. To the planner a
-    -- table whose rows are nearly all dead is empty, and any index as good as another: it would walk a whole one for
-    -- a tenant, or for a number, which are the last columns there.
+    -- of these lists. Leases are looked up in a way that the index of their holder alone can serve: between two pairs of
+    -- holder and number. To the planner a table whose rows are nearly all dead is empty, and any index as good as
+    -- another: it would walk a whole one for a tenant, or for a number, which are the last columns there. And beside
+    -- an equality of the holder the lower pair would only filter: the walk would begin with the holder's first lease.
     select array_agg(s.verdict order by s.place), array_agg(s.oldest order by s.place),
            array_agg(s.place order by s.place) filter (where s.verdict is null)
     into verdicts, living, waiting
@@ -166,12 +169,14 @@ begin
                                    and (only_workflow is null or l.workflow_id = only_workflow)) as may_regain
                     from (
                         select l.agent_id, l.lease_no, l.cancel_by, l.workspace_id, l.workflow_id from task_leases l
-                        where l.tenant_id is not distinct from tenant
-                          and l.worker_id = c.worker_id and (l.worker_id, l.lease_no) >= (c.worker_id, c.oldest_lease)
+                        where l.tenant_id is not distinct from tenant and l.worker_id is not null
+                          and (l.worker_id, l.lease_no) >= (c.worker_id, c.oldest_lease)
+                          and (l.worker_id, l.lease_no) <= (c.worker_id, last_lease)
                         union all
                         select l.agent_id, l.lease_no, l.cancel_by, l.workspace_id, l.workflow_id from task_leases l
                         where c.worker_id is null and l.tenant_id is not distinct from tenant
-                          and l.agent_id = c.agent_id and (l.agent_id, l.lease_no) >= (c.agent_id, c.oldest_lease)
+                          and (l.agent_id, l.lease_no) >= (c.agent_id, c.oldest_lease)
+                          and (l.agent_id, l.lease_no) <= (c.agent_id, last_lease)
                     ) l
                 ) held
             ) c
@@ -235,48 +240,58 @@ begin
         group by c.of_set
         order by c.of_set);
 
-    for nth in 1 .. cardinality(ends) loop
-        picked := '{}';
-        if wanted[nth] > 0 then
-            picked := array(
-                select found.spot
-                from unnest(lanes[first_lane:ends[nth]], priorities[first_lane:ends[nth]], beyond[first_lane:ends[nth]])
-                     as looked (lane, priority, beyond)
-                cross join lateral (
-                    select q.ctid as spot, q.priority, q.seq
-                    from task_queue q
-                    where q.tenant_id = tenant
-                      and q.lane = looked.lane
-                      and q.priority = looked.priority
-                      and q.seq > looked.beyond
-                      -- What an earlier set gets is locked, but not for this transaction.
-                      and q.ctid not in (select unnest(spots))
-                      -- A `case`, because of an `or` the planner thinks that hardly a row passes, and then it
-                      -- prefers to sort the whole lane instead of walking the index until it has enough.
-                      and case when only_workspaces is null and only_workflow is null then true
-                               else (only_workspaces is null or q.workspace_id = any(only_workspaces))
-                                    and (only_workflow is null or q.workflow_id = only_workflow)
-                          end
-                    order by q.seq
-                    limit 2 * wanted[nth]
-                ) found
-                order by found.priority, found.seq
-                limit 2 * wanted[nth]);
-        end if;
-        seen := seen || cardinality(picked);
-        if cardinality(picked) > 0 then
-            picked := array(
-                select q.ctid
-                from task_queue q
-                where q.tenant_id = tenant and q.ctid = any(picked)
-                order by q.priority, q.seq
-                limit wanted[nth]
-                for update skip locked);
-            spots := spots || picked;
-            takers := takers || waiting[first_waiting : first_waiting + cardinality(picked) - 1];
-        end if;
-        first_lane := ends[nth] + 1;
-        first_waiting := first_waiting + wanted[nth];
+    foreach last_set in array rounds loop
+        for looked in
+            select candidates.spots,
+                   array(
+                       select q.ctid
+                       from task_queue q
+                       where q.tenant_id = tenant and q.ctid = any(candidates.spots)
+                       order by q.priority, q.seq
+                       limit wanted[s.nth]
+                       for update skip locked
+                   ) as locked
+            from generate_series(first_set, last_set) as s (nth)
+            cross join lateral (
+                select array(
+                    select found.spot
+                    from unnest(
+                             lanes[coalesce(ends[s.nth - 1], 0) + 1 : ends[s.nth]],
+                             priorities[coalesce(ends[s.nth - 1], 0) + 1 : ends[s.nth]],
+                             beyond[coalesce(ends[s.nth - 1], 0) + 1 : ends[s.nth]]
+                         ) as lane (name, priority, beyond)
+                    cross join lateral (
+                        select q.ctid as spot, q.priority, q.seq
+                        from task_queue q
+                        where q.tenant_id = tenant
+                          and q.lane = lane.name
+                          and q.priority = lane.priority
+                          and q.seq > lane.beyond
+                          -- What an earlier round got is locked, but not for this transaction.
+                          and q.ctid not in (select unnest(spots))
+                          -- A `case`, because of an `or` the planner thinks that hardly a row passes, and then it
+                          -- prefers to sort the whole lane instead of walking the index until it has enough.
+                          and case when only_workspaces is null and only_workflow is null then true
+                                   else (only_workspaces is null or q.workspace_id = any(only_workspaces))
+                                        and (only_workflow is null or q.workflow_id = only_workflow)
+                              end
+                        order by q.seq
+                        limit 2 * wanted[s.nth]
+                    ) found
+                    order by found.priority, found.seq
+                    limit 2 * wanted[s.nth]
+                ) as spots
+                -- Once for each set, though two look at it.
+                offset 0
+            ) candidates
+            order by s.nth
+        loop
+            seen := seen || cardinality(looked.spots);
+            spots := spots || looked.locked;
+            takers := takers || waiting[first_waiting : first_waiting + cardinality(looked.locked) - 1];
+            first_waiting := first_waiting + wanted[cardinality(seen)];
+        end loop;
+        first_set := last_set + 1;
     end loop;
 
     if cardinality(spots) > 0 then

@@ -1,8 +1,8 @@
 //! Group commit: what waits together commits together.
 //!
-//! A lane gathers requests of one kind. Whatever is waiting when its runner is free becomes one batch,
-//! one set-based statement and one commit; while it commits, the next batch gathers. There is no timer
-//! in front of it, so a lone request is a batch of one.
+//! A lane gathers requests of one kind. Whatever is waiting when its runner is free, or comes while others that could
+//! go on at once do so, becomes one batch, one set-based statement and one commit; while it commits, the next batch
+//! gathers. There is no timer in front of it, so a lone request is a batch of one.
 //!
 //! A batch never makes its members share a fate:
 //! - statements are total: what depends on data is a column of the result, not an error;
@@ -31,6 +31,8 @@ use crate::error::{Error, Refused};
 const BATCH_ITEMS_MAX: usize = 512;
 /// Bytes of one batch at most, so that one statement stays small beside the memory of the server.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often others may go on before a batch is taken. Beyond, its first members would wait for the sake of the last.
+const TURNS_OF_OTHERS_MAX: usize = 4;
 /// How often a batch is run again after a deadlock or another conflict that passes by itself.
 const CONFLICT_RETRIES: usize = 5;
 
@@ -176,11 +178,11 @@ impl<L: Lane> Entrance<L> {
 }
 
 /// Serves a lane until its entrance is gone.
-pub async fn serve<L: Lane>(app: App, Exit(mut exit): Exit<L>) {
+pub async fn serve<L: Lane>(app: App, mut exit: Exit<L>) {
     let mut put_off = VecDeque::new();
     loop {
         if put_off.is_empty() {
-            match exit.recv().await {
+            match exit.0.recv().await {
                 Some(waiting) => put_off.push_back(waiting),
                 None => return,
             }
@@ -188,16 +190,30 @@ pub async fn serve<L: Lane>(app: App, Exit(mut exit): Exit<L>) {
                 tokio::time::sleep(L::GATHER).await;
             }
         }
+        let_others_in(&exit).await;
         let batch = gather(&mut put_off, &mut exit);
         metrics::histogram!("stint_batch_size", "lane" => L::NAME).record(batch.len() as f64);
         run_batch::<L>(&app, batch).await;
     }
 }
 
+/// Lets whatever else can go on do so, as long as that brings more members. Those who were answered a moment ago are
+/// about to ask again, and under load half of a batch would miss it by a hair. Who comes alone waits for nobody.
+async fn let_others_in<L: Lane>(Exit(exit): &Exit<L>) {
+    let mut waiting = 0;
+    for _ in 0..TURNS_OF_OTHERS_MAX {
+        tokio::task::yield_now().await;
+        if exit.len() == waiting {
+            return;
+        }
+        waiting = exit.len();
+    }
+}
+
 /// Takes what waits, except members whose key is already in the batch.
 fn gather<L: Lane>(
     put_off: &mut VecDeque<Waiting<L>>,
-    exit: &mut mpsc::UnboundedReceiver<Waiting<L>>,
+    Exit(exit): &mut Exit<L>,
 ) -> Vec<Waiting<L>> {
     let (mut batch, mut keys, mut bytes) = (Vec::new(), HashSet::new(), 0);
     let mut later = VecDeque::new();
@@ -359,7 +375,7 @@ mod tests {
 
     #[tokio::test]
     async fn members_with_the_same_key_go_into_different_batches_in_their_order() {
-        let (entrance, Exit(mut exit)) = Entrance::<Numbers>::new(&limits());
+        let (entrance, mut exit) = Entrance::<Numbers>::new(&limits());
         for member in [1, 2, 1, 3, 1] {
             let (answer, _) = oneshot::channel();
             entrance

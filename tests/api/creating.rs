@@ -84,6 +84,32 @@ fn what_is_said_about_a_task_is_kept() {
 }
 
 #[test]
+fn a_create_is_answered_with_what_a_read_would_show() {
+    test(async |t| {
+        let earlier = t.create("buy paint").await.id;
+        let plain = json!({});
+        let ample = json!({
+            "description": "the whole wall", "priority": "high", "role": "painter", "stage_name": "walls",
+            "input": {"wall": 3, "share": 2.50}, "context": {"colour": "red"}, "metadata": {"by": "me"},
+            "environment": {"image": "x"}, "role_config": {"tools": ["brush"]}, "timeout_minutes": 7,
+            "max_abandons": 5, "max_reworks": 2, "token_budget": 1000, "cost_cap_usd": 1.5, "max_iterations": 7,
+            "llm_max_retries": 2, "assessment_prompt": "is it red?", "request_id": "r1",
+            "retry_policy": {"max_attempts": 3, "backoff_strategy": "exponential", "initial_backoff_seconds": 2}
+        });
+        let later = json!({"run_at": "2100-01-01T00:00:00Z"});
+        let asked = json!({"requires_approval": true});
+        let blocked = json!({"depends_on": [earlier]});
+        for members in [plain, ample, later, asked, blocked] {
+            let made = post(t, members).await;
+            assert_eq!(made.status, 201, "{}", made.text);
+            let id = made.data()["id"].as_str().expect("an id").to_owned();
+            let read = t.get(&format!("/api/v1/tasks/{id}"), t.admin_key()).await;
+            assert_eq!(made.data(), read.data());
+        }
+    });
+}
+
+#[test]
 fn input_comes_back_in_the_order_it_was_sent() {
     test(async |t| {
         let body = r#"{"title":"paint","type":"code","input":{"z":1,"a":{"y":2.50,"b":3}}}"#;

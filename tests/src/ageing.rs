@@ -30,6 +30,8 @@ impl TestPlatform {
             seconds,
         )
         .await;
+        // No lease of the platform's ends earlier than it began to look.
+        self.first().app().hints.forget_everything();
     }
 
     /// Makes the beat of the replicas this much older.

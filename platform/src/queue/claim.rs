@@ -410,12 +410,12 @@ impl Advance {
     }
 }
 
-/// Finds out which pinned lanes of these claims hold nothing, as far as that is not known yet. Lanes that are
-/// known to be empty need not be named, so that the claims of many agents want the same ones.
+/// Finds out which of these lanes hold nothing. Lanes that are known to be empty need not be named, so that the
+/// claims of many agents want the same ones, or none in common.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn settle_pinned(
+pub async fn settle_lanes(
     db: &mut PgConnection,
     hints: &Hints,
     tenant: TenantId,

@@ -1,5 +1,7 @@
 //! The statement of the claim, and what its rows mean.
 
+use std::collections::HashSet;
+
 use protocol::WorkerId;
 use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
@@ -114,6 +116,7 @@ pub(super) async fn fetch(
         }
         ends.push(number(beyond.len()));
     }
+    let rounds = rounds(looks.iter().map(|look| look.set.lanes.as_slice()));
     sqlx::query_file_as!(
         Row,
         "src/queue/claim_next.sql",
@@ -131,6 +134,7 @@ pub(super) async fn fetch(
         &actors,
         &oldest_leases,
         &ends,
+        &rounds,
         &wanted_lanes as &[&str],
         &wanted_priorities,
         &beyond,
@@ -140,6 +144,25 @@ pub(super) async fn fetch(
     .fetch_all(db)
     .await
     .map_err(Error::from)
+}
+
+/// With which set each round ends: one after the other, sets are taken into a round until one wants a lane that is
+/// wanted there already.
+fn rounds<'a>(sets: impl Iterator<Item = &'a [String]>) -> Vec<i32> {
+    let mut ends = Vec::new();
+    let mut wanted: HashSet<&str> = HashSet::new();
+    let mut count = 0;
+    for lanes in sets {
+        let lanes = || lanes.iter().map(String::as_str);
+        if lanes().any(|lane| wanted.contains(lane)) {
+            ends.push(count);
+            wanted.clear();
+        }
+        wanted.extend(lanes());
+        count += 1;
+    }
+    ends.push(count);
+    ends
 }
 
 /// A number of things in a batch, as the database counts them.
@@ -206,4 +229,29 @@ fn held(row: Row) -> Result<Held, Error> {
         is_orchestrator_task: known(row.is_orchestrator_task)?,
         created_at: known(row.created_at)?.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounds;
+
+    fn rounds_of(sets: &[&[&str]]) -> Vec<i32> {
+        let sets: Vec<Vec<String>> = sets
+            .iter()
+            .map(|lanes| lanes.iter().map(|lane| (*lane).to_owned()).collect())
+            .collect();
+        rounds(sets.iter().map(Vec::as_slice))
+    }
+
+    #[test]
+    fn sets_without_a_lane_in_common_look_together() {
+        assert_eq!(rounds_of(&[&["a"]]), [1]);
+        assert_eq!(rounds_of(&[&["a", "b"], &["c"], &["d"]]), [3]);
+    }
+
+    #[test]
+    fn a_set_that_wants_a_lane_again_begins_a_round() {
+        assert_eq!(rounds_of(&[&["a"], &["b"], &["c", "a"], &["b"]]), [2, 4]);
+        assert_eq!(rounds_of(&[&["a"], &["a", "b"], &["b"]]), [1, 2, 3]);
+    }
 }

@@ -18,6 +18,8 @@ const TASKS_PER_TURN: i64 = 500;
 const OUTAGE_SECONDS: f64 = 3.0;
 /// An expiry is looked for this soon after the lease ends.
 const EXPIRY_SLACK: Duration = Duration::from_millis(20);
+/// Leases that end later than this are not looked for yet: the loop comes back before.
+const EXPIRY_AHEAD: Duration = Duration::from_secs(2);
 
 /// Loop body: tasks whose holder was silent for too long go back to the queue. After `max_abandons`
 /// they fail: what kills its worker again and again must not go on doing so.
@@ -26,16 +28,17 @@ const EXPIRY_SLACK: Duration = Duration::from_millis(20);
 /// Those of the database.
 pub async fn expire_leases(app: App) -> Result<Turn, Error> {
     // Mostly no lease is due: one statement tells, and when to come back.
-    let next = store::next_expiry(&mut *app.db.internal().await?).await?;
-    if next.is_none_or(|seconds| seconds > 0.0) {
-        let again_in = next.map(|seconds| Duration::from_secs_f64(seconds) + EXPIRY_SLACK);
+    let floor = app.hints.expiry.floor();
+    let next = store::next_expiry(&mut *app.db.internal().await?, floor, EXPIRY_AHEAD).await?;
+    app.hints.expiry.looked(floor, next.now, next.at);
+    if next.at.is_none_or(|at| at > next.now) {
         return Ok(Turn {
             changed: 0,
-            again_in,
+            again_in: until(&next),
         });
     }
     let mut tx = app.db.begin_internal().await?;
-    let expired = store::expired(tx.conn(), OUTAGE_SECONDS, TASKS_PER_TURN).await?;
+    let expired = store::expired(tx.conn(), floor, OUTAGE_SECONDS, TASKS_PER_TURN).await?;
     let changed = expired.len() as u64;
     let mut orders: BTreeMap<TenantId, Vec<Order>> = BTreeMap::new();
     for lease in expired {
@@ -82,21 +85,23 @@ pub async fn expire_leases(app: App) -> Result<Turn, Error> {
     for (tenant, orders) in orders {
         consequences::move_held_and_follow(&mut tx, tenant, &orders).await?;
     }
-    let next = store::next_expiry(tx.conn()).await?;
+    let next = store::next_expiry(tx.conn(), floor, EXPIRY_AHEAD).await?;
     tx.commit(&app).await?;
     metrics::counter!("stint_lease_losses_total").increment(changed);
-    // Some leases may be expired but locked: they are looked at again after the longest sleep.
-    let again_in = next
-        .filter(|seconds| *seconds > 0.0)
-        .map(|seconds| Duration::from_secs_f64(seconds) + EXPIRY_SLACK);
     Ok(Turn {
         changed,
         again_in: if changed == TASKS_PER_TURN as u64 {
             Some(Duration::ZERO)
         } else {
-            again_in
+            until(&next)
         },
     })
+}
+
+/// The sleep until the next lease ends. Some may be expired but locked: they are looked at again after the longest one.
+fn until(next: &store::NextExpiry) -> Option<Duration> {
+    let left = (next.at? - next.now).to_std().ok()?;
+    (!left.is_zero()).then_some(left + EXPIRY_SLACK)
 }
 
 /// Loop body: delayed tasks and retries become ready when they are due, whether or not anyone claims.
@@ -139,7 +144,8 @@ pub async fn release_due(app: App) -> Result<Turn, Error> {
 /// Those of the database.
 pub async fn time_out_tasks(app: App) -> Result<Turn, Error> {
     let mut tx = app.db.begin_internal().await?;
-    let overdue = store::timed_out(tx.conn(), TASKS_PER_TURN).await?;
+    let floor = app.hints.expiry.floor();
+    let overdue = store::timed_out(tx.conn(), floor, TASKS_PER_TURN).await?;
     let changed = overdue.len() as u64;
     let mut by_tenant: BTreeMap<TenantId, Vec<_>> = BTreeMap::new();
     for (tenant, task, attempt) in overdue {

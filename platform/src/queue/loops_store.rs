@@ -1,7 +1,10 @@
 //! The statements of the queue's loops: what is over, what is due, who lives.
 
+use std::time::Duration;
+
 use protocol::{AgentId, TaskId, TenantId, WorkerId};
 use sqlx::PgConnection;
+use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::watermark::Marks;
@@ -22,8 +25,10 @@ pub(super) struct Overdue {
 
 /// Locks leases that have expired, oldest first, and before them the runs that their tasks belong to. None
 /// while renewals may have been impossible: the pulse of the replicas is older than the outage threshold.
+/// Leases are looked for from the floor on, if there is one.
 pub(super) async fn expired(
     db: &mut PgConnection,
+    floor: Option<DateTime<Utc>>,
     outage_seconds: f64,
     limit: i64,
 ) -> Result<Vec<Overdue>, Error> {
@@ -31,7 +36,7 @@ pub(super) async fn expired(
         r#"with seen as materialized (
                select l.tenant_id, l.task_id, l.workflow_id
                from task_leases l
-               where l.expires_at < clock_timestamp()
+               where l.expires_at >= coalesce($3::timestamptz, '-infinity') and l.expires_at < statement_timestamp()
                  and (select beat_at > clock_timestamp() - make_interval(secs => $1) from platform_pulse)
                order by l.expires_at
                limit $2
@@ -45,9 +50,8 @@ pub(super) async fn expired(
            due as materialized (
                select l.tenant_id, l.task_id, l.attempt, l.abandon_count, l.agent_id, l.worker_id, l.cancel_by
                from task_leases l
-               join seen s on s.tenant_id = l.tenant_id and s.task_id = l.task_id
-               where l.expires_at < clock_timestamp() and (select count(*) from runs) >= 0
-               order by l.expires_at
+               where l.task_id = any(array(select task_id from seen)) and l.expires_at < clock_timestamp()
+                 and (select count(*) from runs) >= 0
                for update of l skip locked
            )
            select d.tenant_id, d.task_id, d.attempt, d.abandon_count, d.agent_id, d.worker_id, t.max_abandons,
@@ -56,6 +60,7 @@ pub(super) async fn expired(
            join tasks t on t.tenant_id = d.tenant_id and t.id = d.task_id"#,
         outage_seconds,
         limit,
+        floor as Option<DateTime<Utc>>,
     )
     .fetch_all(db)
     .await?;
@@ -74,26 +79,46 @@ pub(super) async fn expired(
         .collect())
 }
 
-/// Seconds until the next lease ends, if there is one.
-pub(super) async fn next_expiry(db: &mut PgConnection) -> Result<Option<f64>, Error> {
-    Ok(sqlx::query_scalar!(
-        r#"select extract(epoch from min(expires_at) - clock_timestamp())::float8 as "seconds?" from task_leases"#
+/// When the next lease ends.
+pub(super) struct NextExpiry {
+    /// The moment of the look.
+    pub(super) now: DateTime<Utc>,
+    /// The end of the first one, if one ends within the time that was asked for.
+    pub(super) at: Option<DateTime<Utc>>,
+}
+
+/// Looks for the next lease that ends, from the floor on, and not further ahead than this.
+pub(super) async fn next_expiry(
+    db: &mut PgConnection,
+    floor: Option<DateTime<Utc>>,
+    ahead: Duration,
+) -> Result<NextExpiry, Error> {
+    Ok(sqlx::query_as!(
+        NextExpiry,
+        r#"select statement_timestamp() as "now!",
+                  (select min(expires_at) from task_leases
+                   where expires_at >= coalesce($1::timestamptz, '-infinity')
+                     and expires_at < statement_timestamp() + make_interval(secs => $2)) as at"#,
+        floor as Option<DateTime<Utc>>,
+        ahead.as_secs_f64(),
     )
     .fetch_one(db)
     .await?)
 }
 
-/// Locks attempts that take longer than their task allows, and before them the runs of their tasks.
+/// Locks attempts that take longer than their task allows, and before them the runs of their tasks. Leases are
+/// looked for from the floor on, if there is one.
 pub(super) async fn timed_out(
     db: &mut PgConnection,
+    floor: Option<DateTime<Utc>>,
     limit: i64,
 ) -> Result<Vec<(TenantId, TaskId, i32)>, Error> {
     let rows = sqlx::query!(
         r#"with seen as materialized (
                select l.tenant_id, l.task_id, l.workflow_id
                from task_leases l
-               where l.deadline_at < clock_timestamp()
-               order by l.task_id
+               where l.deadline_at < statement_timestamp() and l.expires_at >= coalesce($2::timestamptz, '-infinity')
+               order by l.expires_at
                limit $1
            ),
            runs as materialized (
@@ -104,11 +129,12 @@ pub(super) async fn timed_out(
            )
            select l.tenant_id as "tenant_id!", l.task_id as "task_id!", l.attempt as "attempt!"
            from task_leases l
-           join seen s on s.tenant_id = l.tenant_id and s.task_id = l.task_id
-           where l.deadline_at < clock_timestamp() and (select count(*) from runs) >= 0
+           where l.task_id = any(array(select task_id from seen)) and l.deadline_at < clock_timestamp()
+             and (select count(*) from runs) >= 0
            order by l.task_id
            for update of l skip locked"#,
         limit,
+        floor as Option<DateTime<Utc>>,
     )
     .fetch_all(db)
     .await?;

@@ -30,6 +30,7 @@
 
 mod claim;
 mod claim_store;
+mod expiry_hints;
 mod gates;
 mod gates_store;
 mod hints;
@@ -46,7 +47,7 @@ mod report;
 mod store;
 mod watermark;
 
-pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next, settle_pinned};
+pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next, settle_lanes};
 pub use gates::{
     Limits, Run, cancel, held_at_gate, pause, resume, set_limits, settle, settle_gates,
 };

@@ -106,6 +106,8 @@ impl NewTask {
 pub struct Placed {
     /// False when its request id was used before: then nothing was made.
     pub is_made: bool,
+    /// When it was made, by the database's clock.
+    pub made_at: DateTime<Utc>,
     /// Whether it can be claimed at once.
     pub is_ready: bool,
     /// Whether it is kept at the gate of its run.
@@ -118,6 +120,7 @@ struct Row {
     #[expect(dead_code, reason = "rows come in the order of the tasks")]
     place: i64,
     is_made: bool,
+    made_at: DateTime<Utc>,
     is_ready: bool,
     is_held: bool,
     is_asked: bool,
@@ -200,6 +203,7 @@ pub async fn place(
         .into_iter()
         .map(|row| Placed {
             is_made: row.is_made,
+            made_at: row.made_at,
             is_ready: row.is_ready,
             is_held: row.is_held,
             is_asked: row.is_asked,

@@ -86,10 +86,11 @@ told as (
     from born
     order by place
 )
-select w.place as "place!", b.id is not null as "is_made!",
+select w.place as "place!", b.id is not null as "is_made!", clock.now as "made_at!",
        not (w.is_blocked or w.is_delayed or w.requires_approval or w.gate is not null) as "is_ready!",
        w.requires_approval and not w.is_blocked and not w.is_delayed as "is_asked!",
        w.gate is not null as "is_held!"
 from wanted w
+cross join clock
 left join born b on b.id = w.id
 order by w.place

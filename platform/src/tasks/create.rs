@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::belong;
 use super::feed::Feeding;
 use super::new_task::{Maker, Member};
+use super::record::Row;
 use super::store;
 use crate::app::App;
 use crate::batch::Lane;
@@ -69,10 +70,12 @@ impl Lane for CreateLane {
 /// The members of one tenant, with their places in the batch.
 type Group<'a> = (TenantId, Vec<&'a Member>, Vec<usize>);
 
-/// What became of the members of one tenant: who was refused, and who was placed.
+/// What became of the members of one tenant: who was refused, who was placed, and those tasks that are known as
+/// they were made, without reading them.
 pub(super) struct Outcome {
     pub(super) refusals: Vec<Option<Error>>,
     pub(super) placed: Vec<Option<Placed>>,
+    pub(super) known: HashMap<TaskId, Task>,
 }
 
 /// Creates a batch of tasks. Of one tenant and concerning nobody else, that is one statement, which commits
@@ -109,12 +112,21 @@ async fn create_alone(app: &App, tenant: TenantId, members: &[&Member]) -> Resul
         .await
         .map_err(crate::db::unknown_outcome)?;
     db.put_back();
+    let made = tasks.iter().zip(&placed);
+    let ready = made.filter(|(_, placed)| placed.is_made && placed.is_ready);
+    let known = ready
+        .filter_map(|(task, placed)| {
+            let record = Task::try_from(Row::of_new(tenant, task, placed.made_at));
+            Some((task.id, record.ok()?))
+        })
+        .collect();
     let placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
     let notes = notes(tenant, members, &placed, &HashSet::new());
     app.bus.publish(app, notes);
     Ok(Outcome {
         refusals: members.iter().map(|_| None).collect(),
         placed,
+        known,
     })
 }
 
@@ -249,7 +261,11 @@ pub(super) async fn place_with_others(
         .collect();
     queue::move_tasks(tx, tenant, &asked).await?;
     consequences::move_and_follow(tx, tenant, &lost).await?;
-    Ok(Outcome { refusals, placed })
+    Ok(Outcome {
+        refusals,
+        placed,
+        known: HashMap::new(),
+    })
 }
 
 /// Tasks whose dependency had failed before they were made: they end at once, as their policy says.
@@ -370,12 +386,16 @@ async fn refuse_subtask(
     }))
 }
 
-/// Reads what was made, and what earlier requests with the same ids had made.
+/// Reads what was made and is not known, and what earlier requests with the same ids had made.
 async fn read_answers(
     app: &App,
     tenant: TenantId,
     members: &[&Member],
-    Outcome { refusals, placed }: Outcome,
+    Outcome {
+        refusals,
+        placed,
+        known: mut records,
+    }: Outcome,
 ) -> Result<Vec<Result<Created, Error>>, Error> {
     let mut db = app.db.lane(LaneDb::Create).await?;
     let mut ids: Vec<Result<(TaskId, bool), Error>> = Vec::with_capacity(members.len());
@@ -397,16 +417,19 @@ async fn read_answers(
             }
         });
     }
-    let wanted: Vec<Uuid> = ids.iter().flatten().map(|(id, _)| id.uuid()).collect();
-    let records = store::records(&mut db, tenant, &wanted).await?;
+    let made = ids.iter().flatten().map(|(id, _)| id);
+    let unknown = made.filter(|id| !records.contains_key(*id));
+    let unknown: Vec<Uuid> = unknown.map(|id| id.uuid()).collect();
+    if !unknown.is_empty() {
+        records.extend(store::records(&mut db, tenant, &unknown).await?);
+    }
     db.put_back();
     Ok(ids
         .into_iter()
         .map(|id| {
             let (id, is_replay) = id?;
             let task = records
-                .get(&id)
-                .cloned()
+                .remove(&id)
                 .ok_or_else(|| Error::not_found("task", id))?;
             Ok(Created { task, is_replay })
         })

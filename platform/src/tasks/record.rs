@@ -1,12 +1,13 @@
 //! The one projection of a task: facts and position, as every answer shows them.
 
-use protocol::{Json, JsonObject, Priority, RetryPolicy, Task, TaskError, TaskState};
+use protocol::{Json, JsonObject, Priority, RetryPolicy, Task, TaskError, TaskState, TenantId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::state;
 use crate::error::Error;
+use crate::queue::NewTask;
 
 /// What only agents interpret: stored as one JSON document.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -97,6 +98,67 @@ pub(super) struct Row {
     pub(super) preferred_worker_id: Option<Uuid>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) updated_at: DateTime<Utc>,
+}
+
+impl Row {
+    /// What the projection shows of a task that was just made and can be claimed: nothing has happened to it.
+    pub(super) fn of_new(tenant: TenantId, task: &NewTask, made_at: DateTime<Utc>) -> Self {
+        Self {
+            tenant_id: tenant.uuid(),
+            id: task.id.uuid(),
+            workflow_id: task.workflow_id,
+            work_item_id: task.work_item_id,
+            workspace_id: task.workspace_id,
+            activation_id: None,
+            parent_id: task.parent_id,
+            title: task.title.clone(),
+            description: task.description.clone(),
+            task_type: task.task_type.to_owned(),
+            task_kind: task.task_kind.to_owned(),
+            role: task.role.clone(),
+            stage_name: task.stage_name.clone(),
+            priority: task.priority,
+            state: TaskState::Ready.as_str().to_owned(),
+            state_changed_at: made_at,
+            attempt: 0,
+            retry_count: 0,
+            abandon_count: 0,
+            rework_count: 0,
+            agent_id: None,
+            worker_id: None,
+            claimed_at: None,
+            started_at: None,
+            expires_at: None,
+            progress: None,
+            available_at: None,
+            depends_on: task.depends_on.clone(),
+            blocked_count: 0,
+            on_dependency_failure: task.on_dependency_failure.to_owned(),
+            input: task.input.clone(),
+            context: task.context.clone(),
+            output: None,
+            error: None,
+            metrics: None,
+            git_info: None,
+            verification: None,
+            role_config: task.role_config.clone(),
+            environment: task.environment.clone(),
+            metadata: task.metadata.clone(),
+            retry_policy: task.retry_policy.clone(),
+            settings: task.settings.clone(),
+            request_id: task.request_id.clone(),
+            is_orchestrator_task: task.is_orchestrator_task,
+            timeout_minutes: task.timeout_minutes,
+            max_abandons: task.max_abandons,
+            max_reworks: task.max_reworks,
+            requires_approval: task.requires_approval,
+            question: None,
+            preferred_agent_id: task.preferred_agent_id,
+            preferred_worker_id: task.preferred_worker_id,
+            created_at: made_at,
+            updated_at: made_at,
+        }
+    }
 }
 
 /// Reads a column that holds a JSON object.

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 use stint_protocol::{ClaimTasks, ClaimedTask, ErrorCode, ReasonCode, TaskId};
-use stint_tests::{TestWorker, refused, refused_because, test, until};
+use stint_tests::{TestPlatform, TestWorker, refused, refused_because, test, until};
 
 fn several(worker: &TestWorker, max_tasks: u32) -> ClaimTasks {
     ClaimTasks {
@@ -18,6 +18,20 @@ fn several(worker: &TestWorker, max_tasks: u32) -> ClaimTasks {
         lease_seconds: None,
         request_id: None,
     }
+}
+
+/// Keeps the claims of a worker, and all that are in one batch with them, waiting until this ends.
+async fn hold_claims_of(
+    t: &TestPlatform,
+    worker: &TestWorker,
+) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut held = t.sql().begin().await.expect("a transaction");
+    sqlx::query("select pg_advisory_xact_lock(uuid_hash_extended($1, 0))")
+        .bind(worker.worker_id.uuid())
+        .execute(&mut *held)
+        .await
+        .expect("the lock is free");
+    held
 }
 
 #[test]
@@ -65,6 +79,28 @@ fn several_tasks_claimed_at_once_stay_within_capacity() {
 }
 
 #[test]
+fn tasks_that_were_claimed_in_one_batch_all_count_when_their_holder_claims_again() {
+    test(async |t| {
+        let (other, worker) = (t.worker("w1").await, t.worker("w2").capacity(4).await);
+        for _ in 0..8 {
+            t.create("paint").await;
+        }
+        // While the other's claim waits for what its lock guards, those of the worker gather.
+        let held = hold_claims_of(t, &other).await;
+        let first = other.claim();
+        let together = join_all((0..3).map(|_| worker.claim()));
+        let release = async {
+            until("they gather", async || t.app().lanes.claim.load() == 4).await;
+            held.rollback().await.expect("the lock is released");
+        };
+        let (_, claimed, ()) = tokio::join!(first, together, release);
+        assert_eq!(claimed.iter().flatten().count(), 3);
+        assert!(worker.claim().await.is_some());
+        assert!(worker.claim().await.is_none(), "it holds as many as it may");
+    });
+}
+
+#[test]
 fn a_repeated_claim_of_several_gets_the_same_attempts() {
     test(async |t| {
         let worker = t.worker("w1").capacity(10).await;
@@ -105,12 +141,7 @@ fn a_claim_that_finds_nothing_takes_no_room_from_another_one_of_its_agent() {
         let for_z = t.create_with("Z", |task| task.role = Some("z".to_owned()));
         let task = for_z.await.id;
         // While one claim waits for what the holder's lock guards, the others gather.
-        let mut held = t.sql().begin().await.expect("a transaction");
-        sqlx::query("select pg_advisory_xact_lock(uuid_hash_extended($1, 0))")
-            .bind(worker.worker_id.uuid())
-            .execute(&mut *held)
-            .await
-            .expect("the lock is free");
+        let held = hold_claims_of(t, &worker).await;
         let claims = ["role:x", "role:y", "role:z"]
             .map(|tag| worker.claim_with(move |claim| claim.routing_tags = vec![tag.to_owned()]));
         let release = async {

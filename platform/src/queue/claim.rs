@@ -1,6 +1,6 @@
 //! Handing out: the next ready tasks to those who ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use protocol::{AgentId, TaskId, TenantId, Timestamp, WorkerId, WorkflowId};
 use sqlx::PgConnection;
@@ -209,7 +209,8 @@ pub struct Dealt {
 pub struct Advance {
     marks: Vec<(TenantId, String, usize, i64)>,
     holders: Vec<(AgentId, TaskId)>,
-    oldest_leases: Vec<(Uuid, i64)>,
+    /// Of each holder the lowest number that was told: those of one batch do not see each other's leases.
+    oldest_leases: HashMap<Uuid, i64>,
 }
 
 impl Advance {
@@ -378,7 +379,8 @@ pub async fn claim_next(
             }
             if let Some(oldest) = row.oldest_lease {
                 let holder = look.set.claimants[place].holder();
-                advance.oldest_leases.push((holder, oldest));
+                let lowest = advance.oldest_leases.entry(holder).or_insert(oldest);
+                *lowest = oldest.min(*lowest);
             }
             look.answers[place] = Some(answer(row)?);
         }

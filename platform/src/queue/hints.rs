@@ -1,6 +1,7 @@
 //! What this replica knows about its queues. Never the truth, only a hint.
 //!
-//! Three things are remembered per lane of a tenant (what is remembered about holders: `holder_hints.rs`):
+//! Three things are remembered per lane of a tenant (what is remembered about holders: `holder_hints.rs`, about the
+//! ends of leases: `expiry_hints.rs`):
 //! - a **generation**, raised by whatever can make a task claimable. "Empty" is remembered together with
 //!   the generation read before the statement ran, so that a task which came in between is not missed;
 //! - a **watermark** per priority: beyond which seq to look (`watermark.rs`);

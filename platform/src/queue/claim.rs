@@ -412,12 +412,12 @@ impl Advance {
     }
 }
 
-/// Finds out which of these lanes hold nothing. Lanes that are known to be empty need not be named, so that the
-/// claims of many agents want the same ones, or none in common.
+/// Finds out which pinned lanes of these claims hold nothing, as far as that is not known yet. Lanes that are
+/// known to be empty need not be named, so that the claims of many agents want the same ones.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn settle_lanes(
+pub async fn settle_pinned(
     db: &mut PgConnection,
     hints: &Hints,
     tenant: TenantId,

@@ -11,7 +11,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard};
-use std::time::{Duration, Instant};
 
 use protocol::{AgentId, TenantId};
 use tokio::sync::oneshot;
@@ -24,8 +23,6 @@ use crate::error::Error;
 
 /// Lanes pinned to one holder are many and nearly always empty: one look for work in so many sees to them.
 const LOOKS_PER_PINNED: u64 = 15;
-/// How long a lane in which a look found a task is not looked into again to find out whether it is empty.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Lanes remembered at most; beyond, what is remembered about idle ones is dropped.
 const LANES_MAX: usize = 50_000;
 
@@ -53,8 +50,6 @@ struct Known {
 struct Lane {
     generation: u64,
     empty_at: Option<u64>,
-    /// When somebody last looked whether it is empty, for that alone.
-    looked_at: Option<Instant>,
     watermark: Watermark,
     waiting: BTreeSet<u64>,
 }
@@ -64,7 +59,6 @@ impl Lane {
         Self {
             generation: 0,
             empty_at: None,
-            looked_at: None,
             watermark: Watermark::new(),
             waiting: BTreeSet::new(),
         }
@@ -211,24 +205,6 @@ impl Hints {
             .collect()
     }
 
-    /// Lanes among these of which it is not known whether they are empty, and which nobody has looked into for this
-    /// for a while. Whoever asks is about to look.
-    pub fn unsure_shared(&self, tenant: TenantId, lanes: BTreeSet<&String>) -> Vec<String> {
-        let mut known = self.known();
-        let is_unsure = |name: &&String| {
-            let lane = known.lane(tenant, name);
-            let is_fresh = lane
-                .looked_at
-                .is_some_and(|at| at.elapsed() < LOOK_AGAIN_AFTER);
-            if lane.is_known_empty() || is_fresh {
-                return false;
-            }
-            lane.looked_at = Some(Instant::now());
-            true
-        };
-        lanes.into_iter().filter(is_unsure).cloned().collect()
-    }
-
     /// Those of these lanes that are not among the `filled` ones are empty.
     pub fn found_filled(
         &self,
@@ -258,13 +234,16 @@ impl Hints {
 
     /// Lanes without those that are known to be empty, unless all are.
     ///
-    /// Lanes pinned to one holder are nearly always empty, and so is often that of tasks without a role. Without them,
-    /// the claims of many agents want the same lanes, or lanes of which none is wanted by others.
+    /// Lanes pinned to one holder are nearly always empty; without them, the claims of many agents want
+    /// the same lanes and share a statement.
     pub fn without_known_empty(&self, tenant: TenantId, lanes: &[String]) -> Vec<String> {
         let mut known = self.known();
         let mut wanted: Vec<String> = lanes
             .iter()
-            .filter(|lane| !known.lane(tenant, lane).is_known_empty())
+            .filter(|lane| {
+                !known.lane(tenant, lane).is_known_empty()
+                    || super::lanes::holder_of(lane).is_none()
+            })
             .cloned()
             .collect();
         if wanted.is_empty() {
@@ -539,15 +518,6 @@ mod tests {
         assert_eq!(hints.without_known_empty(tenant(), &lanes), lanes[..1]);
         hints.work_ready(tenant(), &lanes[1], 1);
         assert_eq!(hints.without_known_empty(tenant(), &lanes), lanes);
-    }
-
-    #[test]
-    fn a_lane_that_many_want_and_that_holds_tasks_is_not_looked_into_for_each_batch() {
-        let hints = Hints::default();
-        let lane = "role:a".to_owned();
-        let ask = || hints.unsure_shared(tenant(), BTreeSet::from([&lane]));
-        assert_eq!(ask(), [lane.as_str()]);
-        assert!(ask().is_empty());
     }
 
     #[tokio::test]

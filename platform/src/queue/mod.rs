@@ -47,7 +47,7 @@ mod report;
 mod store;
 mod watermark;
 
-pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next, settle_lanes};
+pub use claim::{Advance, Claimant, Claimed, Claims, Held, claim_next, settle_pinned};
 pub use gates::{
     Limits, Run, cancel, held_at_gate, pause, resume, set_limits, settle, settle_gates,
 };

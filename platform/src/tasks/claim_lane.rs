@@ -1,6 +1,6 @@
 //! Claims in batches: one statement, which looks into the lanes for each distinct set of them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 
 use protocol::{AgentId, TenantId};
 use sqlx::PgConnection;
@@ -39,10 +39,10 @@ impl Lane for ClaimLane {
     /// an earlier one took; a single one commits by itself.
     async fn run(app: &App, members: &[Claim]) -> Result<Vec<Dealt>, Error> {
         settle_pinned(app, members).await?;
-        let mut groups = gather(app, members);
-        if settle_shared(app, &groups).await? {
-            groups = gather(app, members);
-        }
+        let groups = Claims::gather(members.iter().map(|member| {
+            let lanes = app.hints.without_known_empty(member.tenant, &member.lanes);
+            (member.tenant, lanes, &member.claimant)
+        }));
         let mut answers: Vec<Option<Claimed>> = vec![None; members.len()];
         let mut advances = Vec::new();
         let mut proven_empty = Vec::new();
@@ -131,55 +131,27 @@ impl Db {
     }
 }
 
-/// The claims of a batch, without the lanes that are known to be empty.
-fn gather<'a>(app: &App, members: &'a [Claim]) -> Vec<Claims<'a>> {
-    Claims::gather(members.iter().map(|member| {
-        let lanes = app.hints.without_known_empty(member.tenant, &member.lanes);
-        (member.tenant, lanes, &member.claimant)
-    }))
-}
-
 /// Every agent has lanes that only it takes from, and hardly any of them ever holds a task. One statement
 /// finds that out for all who claim for the first time, so that their claims can share one.
 async fn settle_pinned(app: &App, members: &[Claim]) -> Result<(), Error> {
-    let mut unsure: BTreeMap<TenantId, BTreeSet<String>> = BTreeMap::new();
+    let mut unsure: BTreeMap<TenantId, Vec<String>> = BTreeMap::new();
     for member in members {
         let lanes = app.hints.unsure_pinned(member.tenant, &member.lanes);
-        unsure.entry(member.tenant).or_default().extend(lanes);
+        if !lanes.is_empty() {
+            unsure.entry(member.tenant).or_default().extend(lanes);
+        }
     }
-    settle(app, unsure).await.map(|_| ())
-}
-
-/// Whoever takes tasks with different roles takes those without a role as well, and often there are none. Sets that
-/// still have a lane in common are looked at one after the other; so now and then one statement finds out whether it
-/// holds anything. Answers whether there was a look.
-async fn settle_shared(app: &App, groups: &[Claims<'_>]) -> Result<bool, Error> {
-    let mut unsure: BTreeMap<TenantId, BTreeSet<String>> = BTreeMap::new();
-    for claims in groups {
-        let mut wanted = HashSet::new();
-        let lanes = claims.sets.iter().flat_map(|set| &set.lanes);
-        let shared: BTreeSet<&String> = lanes.filter(|lane| !wanted.insert(*lane)).collect();
-        let tenant = claims.bounds.tenant;
-        let lanes = app.hints.unsure_shared(tenant, shared);
-        unsure.entry(tenant).or_default().extend(lanes);
-    }
-    settle(app, unsure).await
-}
-
-/// Finds out which of these lanes hold anything, if there are any.
-async fn settle(app: &App, unsure: BTreeMap<TenantId, BTreeSet<String>>) -> Result<bool, Error> {
-    let unsure = unsure.into_iter().filter(|(_, lanes)| !lanes.is_empty());
-    let mut unsure = unsure.peekable();
-    if unsure.peek().is_none() {
-        return Ok(false);
+    if unsure.is_empty() {
+        return Ok(());
     }
     let mut db = app.db.lane(LaneDb::Claim).await?;
-    for (tenant, lanes) in unsure {
-        let lanes: Vec<String> = lanes.into_iter().collect();
-        queue::settle_lanes(&mut db, &app.hints, tenant, &lanes).await?;
+    for (tenant, mut lanes) in unsure {
+        lanes.sort_unstable();
+        lanes.dedup();
+        queue::settle_pinned(&mut db, &app.hints, tenant, &lanes).await?;
     }
     db.put_back();
-    Ok(true)
+    Ok(())
 }
 
 /// A claim whose client has gone is undone at once, counting no abandon.

@@ -396,6 +396,7 @@ fn claims_and_loops_look_past_the_leases_of_a_holder_that_ended_though_a_snapsho
     /// 200 of them beside, and one that looks at the rows more than their number.
     const PAGES_MAX: i64 = 250;
     stint_tests::test(async |t| {
+        until_it_listens(t).await;
         let worker = t.worker("w1").await;
         t.create("one").await;
         let first = worker.begin().await;

@@ -272,7 +272,7 @@ impl Hints {
     pub fn forget_everything(&self) {
         let mut known = self.known();
         known.epoch += 1;
-        self.holders.forget_hands();
+        self.holders.forget();
         self.expiry.forget();
         for lane in known.lanes.values_mut().flat_map(HashMap::values_mut) {
             lane.empty_at = None;

@@ -80,9 +80,10 @@ impl HolderHints {
         }
     }
 
-    /// Notes may have been missed.
-    pub(super) fn forget_hands(&self) {
-        self.known().hands.clear();
+    /// Notes may have been missed, and the database may be another one, in which numbers of leases are given anew: a
+    /// holder whose leases have lower numbers than are believed here would get more than it may hold.
+    pub(super) fn forget(&self) {
+        *self.known() = Known::default();
     }
 
     /// From which number on the living leases of holders are.
@@ -118,6 +119,15 @@ fn make_room<K: Eq + std::hash::Hash, V>(known: &mut HashMap<K, V>, holder: &K) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_forgotten_is_counted_from_the_first_lease_again() {
+        let (hints, holder) = (HolderHints::default(), Uuid::now_v7());
+        hints.oldest_lease_is(holder, 7);
+        assert_eq!(hints.oldest_leases([holder].into_iter()), [7]);
+        hints.forget();
+        assert_eq!(hints.oldest_leases([holder].into_iter()), [0]);
+    }
 
     #[test]
     fn an_agent_that_has_handed_in_the_task_it_was_given_last_is_known_to_be_free() {

@@ -280,6 +280,43 @@ fn a_list_is_worked_off_with_no_more_at_once_than_it_may() {
 }
 
 #[test]
+fn every_item_of_a_list_reads_what_the_run_was_launched_with_as_the_first_one_does() {
+    test(async |t| {
+        let worker = t.worker("w1").capacity(50).await;
+        let task = json!({ "input": {
+            "from": "{{ input.place.url }}/{{ item }}", "size": "{{ input['size'] }}", "run": "{{ workflow.name }}",
+            "what_is_not_there": "{{ input.rest | default('nothing') }}",
+        } });
+        let whole = json!({ "input": { "all": "{{ input }}", "size": "{{ input.size }}" } });
+        let each = |task: &Value| json!({ "kind": "for_each", "items": "{{ input.items }}", "max_parallel": 1, "task": task });
+        let definition = json!({
+            "kind": "graph",
+            "parameters_schema": { "type": "object" },
+            "steps": { "each": each(&task), "again": each(&whole) },
+            "output": { "size": "{{ input.size }}" },
+        });
+        let given = json!({ "items": ["a", "b", "c"], "place": { "url": "s3://x" }, "size": 2.50 });
+        let run = t.launch_with(definition, given.clone()).await.workflow;
+        let mut parts = Vec::new();
+        let mut wholes = Vec::new();
+        for _ in 0..6 {
+            let task = worker.begin().await;
+            let input = json!(task.input);
+            match input.get("all") {
+                Some(_) => wholes.push(input),
+                None => parts.push(input),
+            }
+            worker.complete(&task, json!({})).await.unwrap();
+        }
+        let part = |item: &str| json!({ "from": format!("s3://x/{item}"), "size": 2.50, "run": run.name, "what_is_not_there": "nothing" });
+        assert_eq!(parts, [part("a"), part("b"), part("c")]);
+        assert_eq!(wholes, vec![json!({ "all": given, "size": 2.50 }); 3]);
+        let ended = t.run(run.id).await.workflow;
+        assert_eq!(ended.output.unwrap().value(), json!({ "size": 2.50 }));
+    });
+}
+
+#[test]
 fn a_failed_item_stops_its_list_unless_it_is_to_go_on() {
     test(async |t| {
         let worker = t.worker("w1").capacity(50).await;

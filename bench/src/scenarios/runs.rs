@@ -26,8 +26,9 @@ const SIZES: [u64; 3] = [100, 1_000, 10_000];
 const ITEMS: u64 = 30_000;
 const ITEMS_QUICKLY: u64 = 10_000;
 const CONNECTIONS: usize = 64;
-/// Tasks of a run that are open at once: more than there are connections, so that none waits for another.
-const MAX_PARALLEL: u64 = 100;
+/// A run has the tasks of so many of its items at once: one in this many. The others are made as those end, which costs
+/// something too, and must be as many in runs of each size to compare them. Enough are open for each connection.
+const PART_AT_ONCE: u64 = 10;
 /// What a completion in a run of ten thousand may cost, measured by one in a run of a hundred.
 const GROWTH_MAX: f64 = 1.25;
 
@@ -70,7 +71,7 @@ async fn work_off(bench: &Bench, size: u64) -> anyhow::Result<(Outcome, u64)> {
     let site = bench.site().await?;
     let ledger = Arc::new(Ledger::new(items + runs));
     let admin = site.platforms[0].admin()?;
-    let (playbook, workspace) = prepare(&admin).await?;
+    let (playbook, workspace) = prepare(&admin, size).await?;
     for _ in 0..runs {
         launch(&admin, playbook, workspace, &ledger, size).await?;
     }
@@ -91,7 +92,7 @@ fn body<T: serde::de::DeserializeOwned>(value: Value) -> anyhow::Result<T> {
 }
 
 /// A playbook that fans out over the list it is given, and a place for its runs.
-async fn prepare(admin: &Client) -> anyhow::Result<(PlaybookId, WorkspaceId)> {
+async fn prepare(admin: &Client, size: u64) -> anyhow::Result<(PlaybookId, WorkspaceId)> {
     let playbook = json!({
         "name": "Fan out", "outcome": "All items are done",
         "definition": {
@@ -102,7 +103,7 @@ async fn prepare(admin: &Client) -> anyhow::Result<(PlaybookId, WorkspaceId)> {
             },
             "steps": {
                 "each": {
-                    "kind": "for_each", "items": "{{ input.items }}", "max_parallel": MAX_PARALLEL,
+                    "kind": "for_each", "items": "{{ input.items }}", "max_parallel": size / PART_AT_ONCE,
                     "task": { "role": ROLE, "task_title": "{{ item }}", "input": { "place": "{{ index }}" } },
                 },
                 "join": {

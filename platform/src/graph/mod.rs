@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use kinds::{ApprovalStep, Body, FOR_EACH_ITEMS_MAX, ForEachStep, TaskStep};
-pub use language::{Budget, Condition, Fault, Scope, Template, Tree};
+pub use language::{Budget, Condition, Fault, Read, Scope, Template, Tree};
 pub use read::schema;
 pub use step::Step;
 pub use types::Type;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::kinds::Body;
-use super::language::{Condition, Template};
+use super::language::{Condition, Read, Template};
 use super::read;
 
 /// A step of a graph.
@@ -62,13 +62,7 @@ impl Step {
         };
         let mut needs: BTreeSet<String> = step.listed.iter().cloned().collect();
         step.each_use("", &mut |found| {
-            for read in &found.reads {
-                if let [root, name, ..] = read.names.as_slice()
-                    && root == "steps"
-                {
-                    needs.insert(name.clone());
-                }
-            }
+            needs.extend(found.reads.iter().filter_map(Read::step).map(str::to_owned));
         });
         step.needs = needs.into_iter().collect();
         Some(step)

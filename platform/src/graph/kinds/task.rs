@@ -5,12 +5,10 @@
 //!   "retry_policy": { "max_attempts": 2 }, "timeout_minutes": 5 }
 //! ```
 
-use std::collections::BTreeSet;
-
 use protocol::{JsonObject, MistakeCode, Priority, RetryPolicy, TaskType};
 
 use crate::graph::fields::Fields;
-use crate::graph::language::{Template, Tree};
+use crate::graph::language::{Read, Template, Tree};
 use crate::graph::read::{self, Use};
 use crate::graph::types::Type;
 use crate::tasks;
@@ -90,18 +88,11 @@ impl TaskStep {
         })
     }
 
-    /// The steps that its templates may read.
-    pub fn steps_read(&self) -> BTreeSet<String> {
-        let texts = [&self.title, &self.description];
-        let mut steps: BTreeSet<String> = texts
-            .into_iter()
-            .flatten()
-            .flat_map(Template::steps_read)
-            .collect();
-        for tree in [&self.input, &self.context].into_iter().flatten() {
-            steps.extend(tree.steps_read());
-        }
-        steps
+    /// Every path that its templates may read.
+    pub fn reads(&self) -> Vec<Read> {
+        let mut reads = Vec::new();
+        self.each_use("", &mut |found| reads.extend(found.reads));
+        reads
     }
 
     pub(super) fn each_use(&self, path: &str, visit: &mut dyn FnMut(Use<'_>)) {

@@ -87,6 +87,16 @@ pub struct Read {
     pub at: usize,
 }
 
+impl Read {
+    /// The step whose end it reads.
+    pub fn step(&self) -> Option<&str> {
+        match self.names.as_slice() {
+            [root, step, ..] if root == "steps" => Some(step),
+            _ => None,
+        }
+    }
+}
+
 impl Expression {
     /// Reads a whole source as one expression.
     ///

@@ -127,14 +127,6 @@ impl Template {
         Ok(rendered)
     }
 
-    /// The steps that it may read.
-    pub fn steps_read(&self) -> impl Iterator<Item = String> {
-        self.reads().into_iter().filter_map(|read| {
-            let mut names = read.names.into_iter();
-            (names.next().as_deref() == Some("steps")).then(|| names.next())?
-        })
-    }
-
     /// Every path the template may read.
     pub fn reads(&self) -> Vec<Read> {
         let mut reads = Vec::new();
@@ -252,11 +244,11 @@ impl Tree {
         })
     }
 
-    /// The steps that it may read.
-    pub fn steps_read(&self) -> std::collections::BTreeSet<String> {
-        let mut steps = std::collections::BTreeSet::new();
-        self.each("", &mut |_, template| steps.extend(template.steps_read()));
-        steps
+    /// Every path that a template in it may read.
+    pub fn reads(&self) -> Vec<Read> {
+        let mut reads = Vec::new();
+        self.each("", &mut |_, template| reads.extend(template.reads()));
+        reads
     }
 
     /// Every template in the tree with the path that leads to it.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::store;
 use crate::error::Error;
-use crate::graph::{Body, Graph, Step, Tree};
+use crate::graph::{Body, Graph, Read, Step, Tree};
 use crate::playbooks;
 
 /// Definitions that are kept: a large one takes some megabytes.
@@ -22,10 +22,51 @@ static KEPT: LazyLock<RwLock<HashMap<Uuid, Arc<Definition>>>> = LazyLock::new(Rw
 #[derive(Debug)]
 pub(in crate::workflows) struct Definition {
     whole: playbooks::Definition,
-    /// The steps that the output of the run reads.
-    output_reads: Vec<String>,
-    /// The steps that the tasks of a `for_each` read, as opposed to its list.
-    task_reads: HashMap<String, Vec<String>>,
+    output_reads: Reads,
+    task_reads: HashMap<String, Reads>,
+}
+
+/// What templates read of a run.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// The steps.
+    pub(super) steps: BTreeSet<String>,
+    /// What the run was launched with.
+    pub(super) input: InputReads,
+}
+
+/// How much is read of what a run was launched with.
+#[derive(Clone, Debug)]
+pub(super) enum InputReads {
+    /// These members.
+    Members(BTreeSet<String>),
+    /// All of it.
+    Whole,
+}
+
+impl Default for InputReads {
+    fn default() -> Self {
+        Self::Members(BTreeSet::new())
+    }
+}
+
+impl FromIterator<Read> for Reads {
+    fn from_iter<R: IntoIterator<Item = Read>>(all: R) -> Self {
+        let mut reads = Self::default();
+        for read in all {
+            if let Some(step) = read.step() {
+                reads.steps.insert(step.to_owned());
+            }
+            match (read.names.as_slice(), &mut reads.input) {
+                ([root, member, ..], InputReads::Members(members)) if root == "input" => {
+                    members.insert(member.clone());
+                }
+                ([root], input) if root == "input" => *input = InputReads::Whole,
+                _ => {}
+            }
+        }
+        reads
+    }
 }
 
 /// The definition that runs of a version follow.
@@ -64,21 +105,22 @@ pub(in crate::workflows) async fn definition(
 
 impl Definition {
     fn of(whole: playbooks::Definition) -> Self {
-        let mut output_reads = BTreeSet::new();
+        let mut output_reads = Reads::default();
         let mut task_reads = HashMap::new();
         if let Some(graph) = whole.graph() {
             if let Some(output) = &graph.output {
-                output_reads = output.steps_read();
+                output_reads = output.reads().into_iter().collect();
             }
             for step in graph.steps.values() {
                 if let Body::ForEach(body) = &step.body {
-                    task_reads.insert(step.id.clone(), Vec::from_iter(body.task.steps_read()));
+                    let reads = body.task.reads().into_iter().collect();
+                    task_reads.insert(step.id.clone(), reads);
                 }
             }
         }
         Self {
             whole,
-            output_reads: Vec::from_iter(output_reads),
+            output_reads,
             task_reads,
         }
     }
@@ -108,14 +150,15 @@ impl Definition {
         self.graph().and_then(|graph| graph.output.as_ref())
     }
 
-    /// The steps that it reads for that.
-    pub(super) fn output_reads(&self) -> &[String] {
+    /// What it reads for that.
+    pub(super) fn output_reads(&self) -> &Reads {
         &self.output_reads
     }
 
-    /// The steps that the tasks of a `for_each` read.
-    pub(super) fn task_reads(&self, step: &str) -> &[String] {
-        self.task_reads.get(step).map_or(&[], Vec::as_slice)
+    /// What the tasks of a `for_each` read. Not what its list was read from: that would be as long as the list, each
+    /// time that a task of it is made.
+    pub(super) fn task_reads(&self, step: &str) -> Option<&Reads> {
+        self.task_reads.get(step)
     }
 
     /// The column of what is being worked on: the first one that is neither the entry nor blocked nor terminal.

@@ -1,6 +1,6 @@
 //! The end of steps, and of runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use protocol::{EntityType, StepState, WorkflowState};
 use serde_json::{Value, json};
@@ -189,13 +189,10 @@ impl Pass<'_> {
         let Some(output) = definition.output() else {
             return Ok(Ok(None));
         };
-        let wanted: BTreeSet<(Uuid, String)> = definition
-            .output_reads()
-            .iter()
-            .map(|step| (run, step.clone()))
-            .collect();
-        self.read_values(&wanted).await?;
-        self.read_inputs(&BTreeSet::from([run])).await?;
+        let reads = definition.output_reads();
+        let steps = reads.steps.iter().map(|step| (run, step.clone()));
+        self.read_values(&steps.collect()).await?;
+        self.read_inputs([(run, reads.input.clone())]).await?;
         let rendered = output.render(&self.scope(run), &mut Budget::default());
         Ok(rendered.map(Some).map_err(|fault| fault.to_string()))
     }

@@ -36,13 +36,14 @@ impl Pass<'_> {
     /// Makes the next members of steps that have room for more.
     pub(super) async fn hand_out_members(&mut self) -> Result<(), Error> {
         let hungry = std::mem::take(&mut self.hungry);
-        let mut wanted = BTreeSet::new();
+        let (mut steps, mut inputs) = (BTreeSet::new(), Vec::new());
         let mut ranges = Vec::new();
         for counts in &hungry {
             let definition = self.definition_of(counts.workflow_id).await?;
-            // Not what the list itself was read from: that would be as long as the list, every time.
-            for step in definition.task_reads(&counts.step_id) {
-                wanted.insert((counts.workflow_id, step.clone()));
+            if let Some(reads) = definition.task_reads(&counts.step_id) {
+                let run = counts.workflow_id;
+                steps.extend(reads.steps.iter().map(|step| (run, step.clone())));
+                inputs.push((run, reads.input.clone()));
             }
             let room = counts.max_parallel - counts.open;
             let left = counts.members - counts.made;
@@ -54,9 +55,8 @@ impl Pass<'_> {
             );
             ranges.push(range);
         }
-        self.read_values(&wanted).await?;
-        self.read_inputs(&hungry.iter().map(|counts| counts.workflow_id).collect())
-            .await?;
+        self.read_values(&steps).await?;
+        self.read_inputs(inputs).await?;
         let waiting = store::next_members(self.tx.conn(), self.tenant, &ranges).await?;
         let mut counted: BTreeMap<(Uuid, String), (i32, i32, i32)> = BTreeMap::new();
         let mut made = Vec::with_capacity(waiting.len());

@@ -7,7 +7,7 @@ use protocol::{EntityType, JsonObject, OnStepFailure, StepState, TenantId, Workf
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::definitions::{Definition, definition};
+use super::definitions::{Definition, InputReads, definition};
 use super::hand_out::NewMember;
 use super::start::Begun;
 use super::store::{self, Counts, Run, Startable};
@@ -75,8 +75,8 @@ pub(in crate::workflows) struct Pass<'t> {
     definitions: HashMap<Uuid, Arc<Definition>>,
     /// What steps have come to, as far as templates wanted to know.
     values: HashMap<Uuid, BTreeMap<String, Value>>,
-    /// What runs were launched with, and the runs themselves, as templates see them.
-    inputs: HashMap<Uuid, (Value, Value)>,
+    /// What runs were launched with, as far as templates wanted to know.
+    inputs: HashMap<Uuid, Input>,
     pub(super) ended: Vec<Ended>,
     pub(super) startable: Vec<Startable>,
     pub(super) hungry: Vec<Counts>,
@@ -86,6 +86,27 @@ pub(in crate::workflows) struct Pass<'t> {
     pub(super) items: Vec<StepItem>,
     pub(super) touched: BTreeSet<Uuid>,
     pub(super) events: Vec<(WorkflowId, NewEvent)>,
+}
+
+/// What templates see of a run beside its steps.
+struct Input {
+    /// How much of the value has been read.
+    known: InputReads,
+    value: Value,
+    workflow: Value,
+}
+
+impl Input {
+    fn unread(run: &Run) -> Self {
+        Self {
+            known: InputReads::default(),
+            value: json!({}),
+            workflow: json!({
+                "id": run.id, "name": run.name, "workspace_id": run.workspace_id,
+                "playbook_id": run.playbook_id,
+            }),
+        }
+    }
 }
 
 impl<'t> Pass<'t> {
@@ -357,24 +378,42 @@ impl<'t> Pass<'t> {
         Ok(())
     }
 
-    /// Reads what runs were launched with, as far as it has not been read.
-    pub(super) async fn read_inputs(&mut self, wanted: &BTreeSet<Uuid>) -> Result<(), Error> {
-        let missing: Vec<Uuid> = wanted
-            .iter()
-            .filter(|run| !self.inputs.contains_key(*run))
-            .copied()
-            .collect();
+    /// Reads what runs were launched with, as far as templates want to know and it has not been read.
+    pub(super) async fn read_inputs(
+        &mut self,
+        wanted: impl IntoIterator<Item = (Uuid, InputReads)>,
+    ) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for (run, wanted) in wanted {
+            let input = self
+                .inputs
+                .entry(run)
+                .or_insert_with(|| Input::unread(&self.runs[&run]));
+            match (&mut input.known, wanted) {
+                (InputReads::Whole, _) => {}
+                (known, InputReads::Whole) => {
+                    *known = InputReads::Whole;
+                    missing.push((run, None));
+                }
+                (InputReads::Members(known), InputReads::Members(wanted)) => {
+                    let new = wanted
+                        .into_iter()
+                        .filter(|member| known.insert(member.clone()));
+                    missing.extend(new.map(|member| (run, Some(member))));
+                }
+            }
+        }
         if missing.is_empty() {
             return Ok(());
         }
-        for (id, text) in store::inputs(self.tx.conn(), self.tenant, &missing).await? {
-            let run = &self.runs[&id];
-            let itself = json!({
-                "id": id, "name": run.name, "workspace_id": run.workspace_id,
-                "playbook_id": run.playbook_id,
-            });
-            self.inputs
-                .insert(id, (serde_json::from_str(&text)?, itself));
+        for read in store::inputs(self.tx.conn(), self.tenant, &missing).await? {
+            let value: Value = serde_json::from_str(&read.value)?;
+            if let Some(input) = self.inputs.get_mut(&read.workflow_id) {
+                match read.member {
+                    Some(member) => input.value[member] = value,
+                    None => input.value = value,
+                }
+            }
         }
         Ok(())
     }
@@ -382,10 +421,10 @@ impl<'t> Pass<'t> {
     /// What templates of a run can read, once it has been read.
     pub(super) fn scope(&self, run: Uuid) -> crate::graph::Scope<'_> {
         static NOTHING: BTreeMap<String, Value> = BTreeMap::new();
-        let (input, workflow) = &self.inputs[&run];
+        let input = &self.inputs[&run];
         crate::graph::Scope {
-            input,
-            workflow,
+            input: &input.value,
+            workflow: &input.workflow,
             steps: self.values.get(&run).unwrap_or(&NOTHING),
             item: None,
         }

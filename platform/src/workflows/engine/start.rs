@@ -6,6 +6,7 @@ use protocol::{EntityType, StepState};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::definitions::InputReads;
 use super::hand_out::NewMember;
 use super::kinds::{self, Started};
 use super::pass::{Ended, Pass};
@@ -48,17 +49,17 @@ impl Pass<'_> {
                 .is_some_and(store::Run::takes_starts)
         });
         let mut wanted = BTreeSet::new();
-        let mut runs = BTreeSet::new();
+        let mut inputs = Vec::new();
         for start in &startable {
             let definition = self.definition_of(start.workflow_id).await?;
             let needs = definition.step(&start.step_id).map(|step| &step.needs);
             for need in needs.into_iter().flatten() {
                 wanted.insert((start.workflow_id, need.clone()));
             }
-            runs.insert(start.workflow_id);
+            inputs.push((start.workflow_id, InputReads::Whole));
         }
         self.read_values(&wanted).await?;
-        self.read_inputs(&runs).await?;
+        self.read_inputs(inputs).await?;
         let (mut staged_runs, mut stages) = (Vec::new(), Vec::new());
         for start in startable {
             let run = start.workflow_id;
@@ -85,7 +86,7 @@ impl Pass<'_> {
                 }
             }
         }
-        if runs.is_empty() || stages.is_empty() {
+        if stages.is_empty() {
             return Ok(());
         }
         for (run, stage, name) in

@@ -409,20 +409,39 @@ pub(super) async fn step_values(
     .await?)
 }
 
-/// Reads what runs were launched with, as templates see it.
+/// A member of what a run was launched with, or all of it.
+pub(super) struct InputRow {
+    pub(super) workflow_id: Uuid,
+    pub(super) member: Option<String>,
+    /// JSON text.
+    pub(super) value: String,
+}
+
+/// Reads members of what runs were launched with, as far as they are there; where none is named, all of it.
 pub(super) async fn inputs(
     db: &mut PgConnection,
     tenant: TenantId,
-    runs: &[Uuid],
-) -> Result<Vec<(Uuid, String)>, Error> {
-    let rows = sqlx::query!(
-        r#"select id, input::text as "input!" from workflows where tenant_id = $1 and id = any($2)"#,
+    wanted: &[(Uuid, Option<String>)],
+) -> Result<Vec<InputRow>, Error> {
+    let runs: Vec<Uuid> = wanted.iter().map(|(run, _)| *run).collect();
+    let members: Vec<Option<&str>> = wanted.iter().map(|(_, member)| member.as_deref()).collect();
+    Ok(sqlx::query_as!(
+        InputRow,
+        r#"select i.workflow_id as "workflow_id!", i.member, i.value as "value!"
+           from (
+               select r.workflow_id, r.member,
+                      (select case when r.member is null then w.input else w.input -> r.member end::text
+                       from workflows w
+                       where w.tenant_id = $1 and w.id = r.workflow_id) as value
+               from unnest($2::uuid[], $3::text[]) as r (workflow_id, member)
+           ) i
+           where i.value is not null"#,
         tenant.uuid(),
-        runs,
+        &runs,
+        &members as &[Option<&str>],
     )
     .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.input)).collect())
+    .await?)
 }
 
 /// Notes that stages have begun; answers with those that had not before.

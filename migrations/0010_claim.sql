@@ -38,22 +38,24 @@ create view task_moves as
 
 -- Hands the next ready tasks to a batch of claimants, one each.
 --
--- Claimants that want the same lanes are one set; `sets` tells the set of each claimant, in ascending order. `lanes`,
--- `priorities` and `beyond` name a lane, a priority and the seq beyond which to look (a hint), for one set after the
--- other; `ends` tells where each set ends there. Sets without a lane in common look together; `rounds` tells with which
--- set each such round ends. All else is done once for the batch: fleets differ in their tags.
+-- Claimants that want the same lanes are one set, and stand together; `claimants_end` tells where each set ends among
+-- them. `lanes` are all that any of them wants, `takers` how many claimants may take from each, `shared` whether more
+-- than one set does; `beyond` has four numbers for each lane, one for each priority: the seq beyond which to look (a
+-- hint). `set_lanes` are the numbers of the lanes of one set after the other, and `lanes_end` tells where each ends there.
 --
--- Candidates are found by index prefix, then locked with `skip locked`, so that replicas pass each other; twice as
--- many are looked at as are wanted, so that a collision with another replica still fills the batch. `oldest_leases`
--- bounds the count of a holder's leases (a hint).
+-- Each lane is looked into once for the batch, by index prefix: fleets differ in their tags. What lies there is then
+-- dealt to the sets, and locked with `skip locked`, so that replicas pass each other; twice as many are looked at as are
+-- wanted, so that a collision with another replica still fills the batch. `oldest_leases` bounds the count of a holder's
+-- leases (a hint).
 --
 -- Rows come in no order, one for each claimant that got something or was refused, and one of the verdict `seen` for
 -- each set, whose place is the number of the set. Claimants without a row got nothing. `full` is who holds as much as
 -- it may; who would have had room, but for earlier claims of the batch, is asked to come `later`.
 create function claim_next(
-    tenant uuid, sets int[], agents uuid[], workers uuid[], agent_capacities int[], worker_capacities int[], request_ids text[],
+    tenant uuid, claimants_end int[], agents uuid[], workers uuid[], agent_capacities int[], worker_capacities int[], request_ids text[],
     lease_lengths int[], fences bool[], starting bool[], actor_types text[], actors uuid[], oldest_leases bigint[],
-    ends int[], rounds int[], lanes text[], priorities smallint[], beyond bigint[], only_workspaces uuid[], only_workflow uuid
+    lanes text[], takers int[], shared bool[], beyond bigint[], set_lanes int[], lanes_end int[], only_workspaces uuid[],
+    only_workflow uuid
 ) returns table (
     place int, verdict text, candidates int, oldest_lease bigint, task_id uuid, attempt int, lane text, seq bigint,
     state text, retry_count int, abandon_count int, rework_count int, agent_id uuid, worker_id uuid,
@@ -77,19 +79,23 @@ declare
     known_verdicts text[];
     known_tasks uuid[];
     known_attempts int[];
-    -- Places of those who may have a task, one set after the other, and how many they are in each set.
+    -- Places of those who may have a task.
     waiting bigint[];
-    wanted bigint[];
-    -- The first set of a round, and a set: what it has found, and where its waiting begin.
+    first_waiting int := 1;
+    -- Where the candidates lie, one lane after the other, each in the order in which it is worked off; where each lane ends.
+    found tid[] := '{}';
+    found_end int[] := '{}';
+    of_lane tid[];
+    -- Whether sets want the same tasks, and have to be served one after the other.
+    one_by_one bool := false;
     first_set int := 1;
     last_set int;
     looked record;
-    first_waiting int := 1;
     -- How many candidates each set has seen.
     seen int[] := '{}';
     -- Where the tasks lie that are handed out, and who gets them.
     spots tid[] := '{}';
-    takers bigint[] := '{}';
+    getters bigint[] := '{}';
 begin
     perform pg_advisory_xact_lock(holder.key)
     from (
@@ -234,62 +240,74 @@ begin
         left join regained r on r.place = u.place;
     end if;
 
-    wanted := array(
-        select count(*) filter (where c.verdict is null)
-        from unnest(verdicts, sets) as c (verdict, of_set)
-        group by c.of_set
-        order by c.of_set);
+    for of_lane in
+        select array(
+            select candidate.spot
+            from unnest(beyond[4 * lane.nth - 3 : 4 * lane.nth]) with ordinality as look (beyond, nth)
+            cross join lateral (
+                select q.ctid as spot, q.seq
+                from task_queue q
+                where q.tenant_id = tenant
+                  and q.lane = lane.name
+                  and q.priority = look.nth - 1
+                  and q.seq > look.beyond
+                  -- A `case`, because of an `or` the planner thinks that hardly a row passes, and then it
+                  -- prefers to sort the whole lane instead of walking the index until it has enough.
+                  and case when only_workspaces is null and only_workflow is null then true
+                           else (only_workspaces is null or q.workspace_id = any(only_workspaces))
+                                and (only_workflow is null or q.workflow_id = only_workflow)
+                      end
+                order by q.seq
+                limit 2 * lane.takers
+            ) candidate
+            order by look.nth, candidate.seq
+            limit 2 * lane.takers
+        )
+        from unnest(lanes, takers) with ordinality as lane (name, takers, nth)
+        order by lane.nth
+    loop
+        found := found || of_lane;
+        found_end := found_end || cardinality(found);
+        one_by_one := one_by_one or (shared[cardinality(found_end)] and cardinality(of_lane) > 0);
+    end loop;
 
-    foreach last_set in array rounds loop
+    while first_set <= cardinality(claimants_end) loop
+        last_set := case when one_by_one then first_set else cardinality(claimants_end) end;
         for looked in
-            select candidates.spots,
+            select choice.wanted, choice.candidates,
                    array(
                        select q.ctid
                        from task_queue q
-                       where q.tenant_id = tenant and q.ctid = any(candidates.spots)
+                       where q.tenant_id = tenant and q.ctid = any(choice.candidates)
                        order by q.priority, q.seq
-                       limit wanted[s.nth]
+                       limit choice.wanted
                        for update skip locked
                    ) as locked
             from generate_series(first_set, last_set) as s (nth)
             cross join lateral (
-                select array(
-                    select found.spot
-                    from unnest(
-                             lanes[coalesce(ends[s.nth - 1], 0) + 1 : ends[s.nth]],
-                             priorities[coalesce(ends[s.nth - 1], 0) + 1 : ends[s.nth]],
-                             beyond[coalesce(ends[s.nth - 1], 0) + 1 : ends[s.nth]]
-                         ) as lane (name, priority, beyond)
-                    cross join lateral (
-                        select q.ctid as spot, q.priority, q.seq
-                        from task_queue q
-                        where q.tenant_id = tenant
-                          and q.lane = lane.name
-                          and q.priority = lane.priority
-                          and q.seq > lane.beyond
-                          -- What an earlier round got is locked, but not for this transaction.
-                          and q.ctid not in (select unnest(spots))
-                          -- A `case`, because of an `or` the planner thinks that hardly a row passes, and then it
-                          -- prefers to sort the whole lane instead of walking the index until it has enough.
-                          and case when only_workspaces is null and only_workflow is null then true
-                                   else (only_workspaces is null or q.workspace_id = any(only_workspaces))
-                                        and (only_workflow is null or q.workflow_id = only_workflow)
-                              end
-                        order by q.seq
-                        limit 2 * wanted[s.nth]
-                    ) found
-                    order by found.priority, found.seq
-                    limit 2 * wanted[s.nth]
-                ) as spots
+                select who.wanted,
+                       array(
+                           select candidate.spot
+                           from unnest(set_lanes[coalesce(lanes_end[s.nth - 1], 0) + 1 : lanes_end[s.nth]]) as lane (nth)
+                           cross join lateral (
+                               select lies.spot
+                               from unnest(found[coalesce(found_end[lane.nth - 1], 0) + 1 : found_end[lane.nth]]) as lies (spot)
+                               -- What an earlier set got is locked, but not for this transaction.
+                               where lies.spot not in (select unnest(spots))
+                               limit 2 * who.wanted
+                           ) candidate
+                       ) as candidates
+                from cardinality(array_positions(
+                         verdicts[coalesce(claimants_end[s.nth - 1], 0) + 1 : claimants_end[s.nth]], null)) as who (wanted)
                 -- Once for each set, though two look at it.
                 offset 0
-            ) candidates
+            ) choice
             order by s.nth
         loop
-            seen := seen || cardinality(looked.spots);
+            seen := seen || cardinality(looked.candidates);
             spots := spots || looked.locked;
-            takers := takers || waiting[first_waiting : first_waiting + cardinality(looked.locked) - 1];
-            first_waiting := first_waiting + wanted[cardinality(seen)];
+            getters := getters || waiting[first_waiting : first_waiting + cardinality(looked.locked) - 1];
+            first_waiting := first_waiting + looked.wanted;
         end loop;
         first_set := last_set + 1;
     end loop;
@@ -298,7 +316,7 @@ begin
         return query
         with taken as (
             delete from task_queue q
-            using unnest(spots, takers) as deal (spot, place)
+            using unnest(spots, getters) as deal (spot, place)
             where q.tenant_id = tenant and q.ctid = deal.spot
             returning q.*, deal.place
         ),
@@ -368,7 +386,7 @@ begin
         where v.verdict is not null;
     end if;
 
-    for nth in 1 .. cardinality(ends) loop
+    for nth in 1 .. cardinality(seen) loop
         place := nth;
         verdict := 'seen';
         candidates := seen[nth];

@@ -267,7 +267,7 @@ impl<'a> Look<'a> {
     }
 
     /// Who has no answer yet, by their places.
-    fn open(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn open(&self) -> impl Iterator<Item = usize> {
         (0..self.answers.len()).filter(|place| self.answers[*place].is_none())
     }
 

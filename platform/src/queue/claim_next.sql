@@ -6,4 +6,4 @@ select c.place as "place!", c.verdict as "verdict!", c.candidates, c.oldest_leas
        c.activation_id, c.title, c.description, c.task_type, c.task_kind, c.role, c.stage_name, c.priority,
        c.timeout_minutes, c.depends_on, c.settings, c.input, c.context, c.role_config, c.environment, c.metadata,
        c.is_orchestrator_task, c.created_at
-from claim_next($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) c
+from claim_next($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) c

@@ -1,6 +1,6 @@
 //! The statement of the claim, and what its rows mean.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use protocol::WorkerId;
 use sqlx::PgConnection;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::claim::{Claimant, Claimed, Claims, Held, Look};
 use super::hints::Hints;
+use super::watermark::{Marks, PRIORITIES};
 use crate::error::Error;
 
 /// What the function `claim_next` tells of a claimant, or of a set of lanes.
@@ -67,7 +68,6 @@ pub(super) async fn fetch(
         .iter()
         .map(|(nth, place)| looks[*nth].set.claimants[*place])
         .collect();
-    let sets: Vec<i32> = asked.iter().map(|(nth, _)| number(*nth + 1)).collect();
     let agents: Vec<Uuid> = claimants
         .iter()
         .map(|claimant| claimant.agent.uuid())
@@ -102,26 +102,15 @@ pub(super) async fn fetch(
     let oldest_leases = hints
         .holders
         .oldest_leases(claimants.iter().map(|claimant| claimant.holder()));
-    let mut ends: Vec<i32> = Vec::new();
-    let mut wanted_lanes: Vec<&str> = Vec::new();
-    let mut wanted_priorities: Vec<i16> = Vec::new();
-    let mut beyond: Vec<i64> = Vec::new();
-    for look in looks {
-        for (lane, marks) in look.set.lanes.iter().zip(&look.marks) {
-            for (priority, mark) in (0..).zip(marks) {
-                wanted_lanes.push(lane);
-                wanted_priorities.push(priority);
-                beyond.push(*mark);
-            }
-        }
-        ends.push(number(beyond.len()));
-    }
-    let rounds = rounds(looks.iter().map(|look| look.set.lanes.as_slice()));
+    let lanes = Lanes::of(looks.iter().map(|look| {
+        let lanes = look.set.lanes.iter().map(String::as_str).zip(&look.marks);
+        (lanes, look.open().count())
+    }));
     sqlx::query_file_as!(
         Row,
         "src/queue/claim_next.sql",
         claims.bounds.tenant.uuid(),
-        &sets,
+        &lanes.claimants_end,
         &agents,
         &workers as &[Option<Uuid>],
         &agent_capacities,
@@ -133,11 +122,12 @@ pub(super) async fn fetch(
         &actor_types as &[&str],
         &actors,
         &oldest_leases,
-        &ends,
-        &rounds,
-        &wanted_lanes as &[&str],
-        &wanted_priorities,
-        &beyond,
+        &lanes.names as &[&str],
+        &lanes.takers,
+        &lanes.shared,
+        &lanes.beyond,
+        &lanes.set_lanes,
+        &lanes.lanes_end,
         claims.bounds.workspaces.as_deref() as Option<&[Uuid]>,
         claims.bounds.workflow as Option<Uuid>,
     )
@@ -146,23 +136,54 @@ pub(super) async fn fetch(
     .map_err(Error::from)
 }
 
-/// With which set each round ends: one after the other, sets are taken into a round until one wants a lane that is
-/// wanted there already.
-fn rounds<'a>(sets: impl Iterator<Item = &'a [String]>) -> Vec<i32> {
-    let mut ends = Vec::new();
-    let mut wanted: HashSet<&str> = HashSet::new();
-    let mut count = 0;
-    for lanes in sets {
-        let lanes = || lanes.iter().map(String::as_str);
-        if lanes().any(|lane| wanted.contains(lane)) {
-            ends.push(count);
-            wanted.clear();
+/// The lanes that the sets of a batch want, each once, as `claim_next` wants to be told of them.
+#[derive(Debug, Default, PartialEq)]
+struct Lanes<'a> {
+    names: Vec<&'a str>,
+    takers: Vec<i32>,
+    shared: Vec<bool>,
+    /// One for each priority of each lane.
+    beyond: Vec<i64>,
+    /// Numbers of lanes, from 1.
+    set_lanes: Vec<i32>,
+    lanes_end: Vec<i32>,
+    claimants_end: Vec<i32>,
+}
+
+impl<'a> Lanes<'a> {
+    /// Of sets: the lanes of each, with where to look beyond, and how many claim from them.
+    fn of<S>(sets: impl Iterator<Item = (S, usize)>) -> Self
+    where
+        S: Iterator<Item = (&'a str, &'a Marks)>,
+    {
+        let mut lanes = Self::default();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut claimants_end = 0;
+        for (wanted, claimants) in sets {
+            for (lane, marks) in wanted {
+                let place = *places.entry(lane).or_insert(lanes.names.len());
+                if place == lanes.names.len() {
+                    lanes.names.push(lane);
+                    lanes.takers.push(number(claimants));
+                    lanes.shared.push(false);
+                    lanes.beyond.extend(marks);
+                } else {
+                    lanes.takers[place] += number(claimants);
+                    lanes.shared[place] = true;
+                    // Each set may look from another place on.
+                    let known = &mut lanes.beyond[place * PRIORITIES..][..PRIORITIES];
+                    for (known, mark) in known.iter_mut().zip(marks) {
+                        *known = *mark.min(known);
+                    }
+                }
+                lanes.set_lanes.push(number(place + 1));
+            }
+            claimants_end += claimants;
+            lanes.lanes_end.push(number(lanes.set_lanes.len()));
+            lanes.claimants_end.push(number(claimants_end));
         }
-        wanted.extend(lanes());
-        count += 1;
+        lanes
     }
-    ends.push(count);
-    ends
 }
 
 /// A number of things in a batch, as the database counts them.
@@ -233,25 +254,29 @@ fn held(row: Row) -> Result<Held, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::rounds;
-
-    fn rounds_of(sets: &[&[&str]]) -> Vec<i32> {
-        let sets: Vec<Vec<String>> = sets
-            .iter()
-            .map(|lanes| lanes.iter().map(|lane| (*lane).to_owned()).collect())
-            .collect();
-        rounds(sets.iter().map(Vec::as_slice))
-    }
+    use super::{Lanes, Marks};
 
     #[test]
-    fn sets_without_a_lane_in_common_look_together() {
-        assert_eq!(rounds_of(&[&["a"]]), [1]);
-        assert_eq!(rounds_of(&[&["a", "b"], &["c"], &["d"]]), [3]);
-    }
-
-    #[test]
-    fn a_set_that_wants_a_lane_again_begins_a_round() {
-        assert_eq!(rounds_of(&[&["a"], &["b"], &["c", "a"], &["b"]]), [2, 4]);
-        assert_eq!(rounds_of(&[&["a"], &["a", "b"], &["b"]]), [1, 2, 3]);
+    fn a_lane_that_sets_share_is_named_once_and_looked_into_from_where_the_first_of_them_would() {
+        let marks: [Marks; 4] = [[5; 4], [7; 4], [9, 1, 9, 1], [3; 4]];
+        let sets = [
+            (vec![("", &marks[0]), ("role:a", &marks[1])], 2),
+            (vec![("", &marks[2])], 3),
+            (vec![("role:b", &marks[3]), ("role:a", &marks[1])], 1),
+        ];
+        let lanes = Lanes::of(
+            sets.into_iter()
+                .map(|(lanes, claimants)| (lanes.into_iter(), claimants)),
+        );
+        let wanted = Lanes {
+            names: vec!["", "role:a", "role:b"],
+            takers: vec![5, 3, 1],
+            shared: vec![true, true, false],
+            beyond: [[5, 1, 5, 1], [7; 4], [3; 4]].concat(),
+            set_lanes: vec![1, 2, 1, 3, 2],
+            lanes_end: vec![2, 3, 5],
+            claimants_end: vec![2, 5, 6],
+        };
+        assert_eq!(lanes, wanted);
     }
 }

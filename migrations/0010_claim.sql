@@ -271,6 +271,8 @@ begin
         one_by_one := one_by_one or (shared[cardinality(found_end)] and cardinality(of_lane) > 0);
     end loop;
 
+    -- Until they are locked others may take these tasks. But no other row comes to lie where they lie: the snapshot
+    -- of the statement that calls this function keeps what was deleted after it.
     while first_set <= cardinality(claimants_end) loop
         last_set := case when one_by_one then first_set else cardinality(claimants_end) end;
         for looked in

@@ -288,6 +288,16 @@ fn what_is_asked_at_once_shares_commits() {
 
 #[test]
 fn claims_that_want_different_lanes_share_a_statement() {
+    test_differing_claims(|number| Some(number.to_string()));
+}
+
+#[test]
+fn claims_that_want_different_lanes_and_one_that_they_have_in_common_share_a_statement() {
+    test_differing_claims(|_| None);
+}
+
+/// Workers with a tag each claim at once, each one task of these roles.
+fn test_differing_claims(role_of: fn(usize) -> Option<String>) {
     const WORKERS: usize = 30;
     const STATEMENTS_MAX: i64 = 10;
     Setup::new().test(async |t| {
@@ -296,14 +306,16 @@ fn claims_that_want_different_lanes_share_a_statement() {
             let tag = format!("role:{number}");
             let worker = t.worker(&format!("w{number}")).tags(&[&tag]).await;
             worker.claim().await;
-            let role = Some(number.to_string());
-            t.create_with("task", |task| task.role = role).await;
             workers.push(worker);
+        }
+        for number in 0..WORKERS {
+            t.create_with("task", |task| task.role = role_of(number))
+                .await;
         }
         count_from_now(t).await;
         let claimed = join_all(workers.iter().map(TestWorker::claim_one)).await;
         for (number, task) in claimed.iter().enumerate() {
-            assert_eq!(task.role, Some(number.to_string()));
+            assert_eq!(task.role, role_of(number));
         }
         let calls = calls_of(&counted(t).await, CLAIM);
         assert!((1..=STATEMENTS_MAX).contains(&calls), "{calls} statements");

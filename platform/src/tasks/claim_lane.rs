@@ -1,4 +1,4 @@
-//! Claims in batches: one statement, which looks into the lanes for each distinct set of them.
+//! Claims in batches: one statement, which looks once into each lane that any of them wants.
 
 use std::collections::BTreeMap;
 
